@@ -1,0 +1,1 @@
+"""What master and worker must agree on, and nothing else."""

@@ -1,0 +1,56 @@
+"""How every command of this project ends: one line for what a user can mend, a traceback for our own bug.
+
+finished                       its own code, or 0
+click's usage error            2, with the usage and the nearest right name
+`ParamserverError`             its own exit code, "NAME: message", no traceback
+interrupted (Ctrl-C)           130
+anything else                  70, the traceback and "this is a bug"
+"""
+
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from ps_common.errors import ParamserverError, UsageError
+from ps_common.spelling import nearest
+
+
+class Group(click.Group):
+    """A command with commands below it that answers a misspelt one with the nearest right one."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            raise click.UsageError(f"no command {args[0]!r}{nearest(args[0], self.commands)}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+def run(command: click.Command, name: str, args: Sequence[str] | None = None) -> int:
+    """Run a click command as the program `name` and return its exit code.
+
+    `args` are the words after the name; None takes them from the command line. An entry point is
+    `def main() -> None: sys.exit(run(cli, "ps-data"))`. A command ends with another code than 0 by
+    returning it or by `ctx.exit(code)`.
+    """
+    try:
+        result = command.main(
+            args=None if args is None else list(args), prog_name=name, standalone_mode=False
+        )
+    except click.ClickException as error:
+        error.show(sys.stderr)
+        return (
+            UsageError.exit_code
+        )  # click's own is 1 for a file that cannot be opened: here 1 is the user's code
+    except click.Abort:
+        return 130
+    except ParamserverError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return error.exit_code
+    except Exception:
+        traceback.print_exc()
+        print(f"{name}: this is a bug; please report it with the traceback above", file=sys.stderr)
+        return 70
+    return result if type(result) is int else 0  # a bool or anything else is no exit code

@@ -1,0 +1,235 @@
+"""A job: what a user writes in one file, and its description, which is what travels.
+
+`Job` holds the user's objects. `Description` is the same as plain data; from it and the data alone a
+worker rebuilds everything that ships with the project. Its digest names the job: two processes work
+together, and a checkpoint fits, exactly if their digests are equal.
+"""
+
+import dataclasses
+import functools
+import hashlib
+from typing import Any, Protocol
+
+import msgpack
+import numpy as np
+import numpy.typing as npt
+
+from ps_common.arrays import HostArray
+from ps_common.errors import PeerError, UsageError
+from ps_common.fields import Field
+from ps_common.plan import Plan
+from ps_common.schedule import Schedule
+from ps_common.shards import Shards
+from ps_common.vocabulary import Plain, from_plain, has_own_code, to_plain
+
+
+class DataSource(Protocol):
+    """What a job asks of its data; the sources of `paramserver.data` are such."""
+
+    @property
+    def samples(self) -> int: ...
+    @property
+    def fields(self) -> tuple[Field, ...]: ...
+    def read(self, rows: slice | npt.NDArray[np.int64]) -> tuple[HostArray, ...]: ...
+    def plain(self) -> dict[str, Any]: ...
+    def fingerprint(self) -> str: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class DataDescription:
+    """A data set as plain data: how to open it, how much there is, what a sample looks like."""
+
+    source: dict[str, Any]
+    samples: int
+    fields: tuple[Field, ...]
+    fingerprint: str
+
+    @classmethod
+    def of(cls, source: DataSource) -> "DataDescription":
+        return cls(source.plain(), source.samples, source.fields, source.fingerprint())
+
+    @property
+    def sample_bytes(self) -> int:
+        return sum(field.sample_bytes for field in self.fields)
+
+    def block_rows(self, chunk_bytes: int) -> int:
+        """Rows of a block: as many as fit `chunk_bytes`, at least one. Both sides cut shards so."""
+        return max(1, chunk_bytes // max(1, self.sample_bytes))
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """A job as plain data, and what follows from it by arithmetic."""
+
+    model: Plain
+    loss: Plain
+    optimizer: Plain
+    regularizer: Plain
+    metrics: Plain
+    plan: Plan
+    seed: int
+    train: DataDescription
+    test: DataDescription | None
+    code: str  # SHA-256 of the job's file; empty where there is none
+    overrides: dict[str, str]  # what was set on the command line; a worker with the job's file sets it too
+
+    @functools.cached_property
+    def schedule(self) -> Schedule:
+        shards = Shards.of(self.train.samples, self.plan.shards)
+        return Schedule(shards, self.plan.batch_size, self.plan.local_steps, self.plan.epochs)
+
+    @functools.cached_property
+    def test_shards(self) -> Shards | None:
+        """The test data is cut into as many shards as the training data, or one a sample if it is smaller."""
+        if self.test is None:
+            return None
+        return Shards.of(self.test.samples, min(self.schedule.shards.count, self.test.samples), "test")
+
+    def split(self, name: str) -> tuple[DataDescription, Shards]:
+        """The data and shards called "train" or "test"."""
+        if name == "train":
+            return self.train, self.schedule.shards
+        if name == "test" and self.test is not None and self.test_shards is not None:
+            return self.test, self.test_shards
+        raise PeerError(f"the job has no data called {name!r}")
+
+    @functools.cached_property
+    def needs_code(self) -> bool:
+        """Whether a worker needs the job's file, because it holds classes of the user's own."""
+        return has_own_code([getattr(self, name) for name in PARTS])
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 over all that decides what a unit computes.
+
+        Not over the number of epochs (a run may be resumed for longer), nor where the data lies (its
+        content counts), nor the text of the file where everything in it travels as data.
+        """
+        plain = self.to_plain()
+        if not self.needs_code:
+            del plain["code"]
+        del plain["plan"]["epochs"], plain["overrides"]
+        for split in ("train", "test"):
+            if plain[split]:
+                del plain[split]["source"]
+        return hashlib.sha256(msgpack.packb(_ordered(plain))).hexdigest()
+
+    def to_plain(self) -> dict[str, Any]:
+        plain = {
+            f.name: to_plain(getattr(self, f.name)) for f in dataclasses.fields(self) if f.name not in _DATA
+        }
+        return plain | {name: _plain_data(getattr(self, name)) for name in _DATA}
+
+    @classmethod
+    def from_plain(cls, plain: Any) -> "Description":
+        """The job a master or a checkpoint describes. Raises `PeerError` where it describes none."""
+        names = {f.name for f in dataclasses.fields(cls)}
+        if not isinstance(plain, dict) or plain.keys() != names:
+            raise PeerError(f"a job's description has the fields {sorted(names)}; use one version everywhere")
+        try:
+            data = {name: _data_from_plain(plain[name]) for name in _DATA}
+            return cls(**{**plain, **data, "plan": from_plain(plain["plan"])})
+        except (TypeError, KeyError, AttributeError) as error:
+            raise PeerError(f"a job's description is damaged: {error!r}") from error
+
+
+PARTS = ("model", "loss", "optimizer", "regularizer", "metrics")
+_DATA = ("train", "test")
+
+
+def _plain_data(data: DataDescription | None) -> Plain:
+    if data is None:
+        return None
+    return {
+        "source": data.source,
+        "samples": data.samples,
+        "fields": to_plain(data.fields),
+        "fingerprint": data.fingerprint,
+    }
+
+
+def _data_from_plain(plain: Plain) -> DataDescription | None:
+    if plain is None:
+        return None
+    return DataDescription(
+        plain["source"], plain["samples"], from_plain(plain["fields"]), plain["fingerprint"]
+    )
+
+
+def _ordered(plain: Plain) -> Plain:
+    """Dicts with their keys in order, so that equal descriptions pack to equal bytes."""
+    if isinstance(plain, dict):
+        return {key: _ordered(plain[key]) for key in sorted(plain)}
+    return [_ordered(item) for item in plain] if isinstance(plain, list) else plain
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Job:
+    """Everything about a training run, in one object.
+
+    model: an `nn` layer, most often `nn.Sequential`.
+    loss: e.g. `nn.SoftmaxCrossEntropy()`.
+    optimizer: e.g. `nn.SGD(0.1)`.
+    train, test: data sources with fields x and y (see `paramserver.data`, `paramserver.datasets`).
+    metrics: computed on the test data (on the training data where there is no test data).
+    regularizer: e.g. `nn.L2(0.01)`.
+    plan: shards, batch size, local steps, epochs, averaging.
+    seed: of everything random in the job.
+
+    Raises `UsageError` and `ShapeMismatch` at once where its parts do not fit each other.
+    """
+
+    model: Any
+    loss: Any
+    optimizer: Any
+    train: DataSource
+    test: DataSource | None = None
+    metrics: tuple[Any, ...] | list[Any] = ()
+    regularizer: Any = None
+    plan: Plan = dataclasses.field(default_factory=Plan)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "metrics", tuple(self.metrics))
+        if type(self.seed) is not int or not 0 <= self.seed < 2**63:
+            raise UsageError(f"the job's seed must be an integer from 0 to 2^63-1, not {self.seed!r}")
+        for name in ("train", "test"):
+            source = getattr(self, name)
+            if source is not None and not hasattr(source, "fields"):
+                raise UsageError(
+                    f"the job's {name} data is a {type(source).__name__}; wrap it: data.arrays(x, y), "
+                    "data.npz(path), data.csv(path) or datasets.load(name)"
+                )
+        if self.test is not None and self.test.fields != self.train.fields:
+            raise UsageError(
+                f"train and test data must have the same fields; train has {_names(self.train)}, "
+                f"test has {_names(self.test)}"
+            )
+        x, y = _x_and_y(self.train)
+        output = self.model.output_shape(x.shape)
+        self.loss.check(output, y)
+        for metric in self.metrics:
+            metric.check(output, y)
+
+    def describe(self, code: str = "", overrides: dict[str, str] | None = None) -> Description:
+        """This job as plain data. `code`: SHA-256 of its file."""
+        parts = {name: to_plain(getattr(self, name)) for name in PARTS}
+        return Description(
+            **parts,
+            plan=self.plan,
+            seed=self.seed,
+            train=DataDescription.of(self.train),
+            test=None if self.test is None else DataDescription.of(self.test),
+            code=code,
+            overrides=dict(overrides or {}),
+        )
+
+
+def _names(source: DataSource) -> str:
+    return ", ".join(map(str, source.fields))
+
+
+def _x_and_y(source: DataSource) -> tuple[Field, Field]:
+    if [field.name for field in source.fields] != ["x", "y"]:
+        raise UsageError(f"a job's data has the fields x and y, not {_names(source)}")
+    return source.fields[0], source.fields[1]

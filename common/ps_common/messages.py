@@ -1,0 +1,279 @@
+"""The protocol: every message between master and worker, in the order in which they are first met.
+
+    worker                                master
+    Join            ------------------->            who I am, which protocol and job I know
+                    <-------------------  Welcome   your name, the job as plain data (or Refused, and why)
+    Ready           ------------------->            idle, holding this version
+                    <-------------------  Lease     do unit (round, shard) on this version
+    Pull            ------------------->            send me these chunks of the version
+                    <-------------------  Weights   one chunk                       + 1 frame
+    Fetch           ------------------->            send me these blocks of a shard's rows
+                    <-------------------  Rows      one block                       + 1 frame a field
+        (computes the unit; Heartbeats go on)
+    Push            ------------------->            my contribution: samples, sums, layout
+    Chunk           ------------------->            one chunk of its weights        + 1 frame
+                    <-------------------  Grant     send me these chunks
+                    <-------------------  Accepted  your contribution is in; or Lease, the next unit
+    Heartbeat       ------------------->            I live, and am at this step
+                    <-------------------  Alive     so do I; or Rejoin: I do not know you, join again
+    Failed          ------------------->            the unit raised: traceback and exit code
+    Leave           ------------------->            goodbye
+                    <-------------------  Stop      the run is over; leave with this exit code
+
+Rules that make every message safe to lose, repeat or reorder:
+- The worker asks, the master answers. Who waits for an answer asks again after `retry_s`.
+- A request names exactly what it wants (a version, chunk numbers, a lease): answering it twice does no harm.
+- Lease numbers grow and begin with the master's term; a Lease newer than the one in hand settles the old one.
+- Bytes flow by credit only: the master sends chunks and rows that were asked for, the worker sends chunks
+  that a Lease or a Grant names.
+
+A message is one msgpack header frame, `[kind, field, field, ...]`, and the raw payload frames named above:
+C-order, little-endian, no framing of their own. Payload frames carry an xxh3-64 checksum in the header.
+The first frame that a ROUTER adds (the sender) is not part of a message.
+"""
+
+import dataclasses
+from typing import Annotated, Any
+
+PROTOCOL = 1  # raised whenever a message changes; both sides must be equal
+
+# Limits, each with its reason.
+HEADER_BYTES = 16 * 2**20  # the largest header is a layout: 100,000 tensors at about 100 bytes
+CHUNK_BYTES = 2**20  # measured: from 1 to 4 MiB a loopback or a 1 Gbit/s link is at its best
+CHUNK_BYTES_MAX = 64 * 2**20  # one payload frame; bounds what a peer can make the other side hold
+WINDOW = 4  # chunks asked for and not yet received; fills the pipe, bounds the queue
+FRAMES_MAX = 18  # header and at most 16 fields, and one to tell that there were too many
+
+
+@dataclasses.dataclass(frozen=True)
+class Bound:
+    """Bounds of a field: of the value for numbers, of the length for everything else."""
+
+    least: float
+    most: float
+
+
+Count = Annotated[int, Bound(0, 2**62)]
+Index = Annotated[int, Bound(0, 2**31)]
+Version = Annotated[int, Bound(-1, 2**62)]  # -1: none
+Seconds = Annotated[float, Bound(0, 1e9)]
+ExitCode = Annotated[int, Bound(0, 255)]
+Name = Annotated[str, Bound(0, 256)]
+Text = Annotated[str, Bound(0, 65_536)]
+Chunks = Annotated[tuple[int, ...], Bound(1, 4_096)]  # chunk or block numbers
+Plain = Annotated[Any, Bound(0, 0)]  # plain data; whoever uses it checks it
+
+
+class Message:
+    """Base of all messages; `payloads` is how many raw frames follow the header."""
+
+    payloads: tuple[int, int] = (0, 0)
+
+
+# -- worker to master ---------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Join(Message):
+    """First message of a worker, again after `Rejoin`. Answered by Welcome or Refused."""
+
+    protocol: Count
+    name: Name  # wished for; the master makes it unique
+    host: Name
+    pid: Count
+    device: Name
+    job_code: Name  # SHA-256 of the job file the worker was given; empty: it takes the master's job
+    libraries: Name  # what bit-identity depends on: numpy's version and the processor
+
+
+@dataclasses.dataclass(frozen=True)
+class Ready(Message):
+    """The worker is idle. Answered by a Lease, as soon as there is a unit to lease."""
+
+    version: Version  # of the canonical weights it holds
+
+
+@dataclasses.dataclass(frozen=True)
+class Pull(Message):
+    """Asks for chunks of a version. Answered by one Weights for each."""
+
+    version: Version
+    chunks: Chunks
+
+
+@dataclasses.dataclass(frozen=True)
+class Fetch(Message):
+    """Asks for blocks of rows of a shard. Answered by one Rows for each."""
+
+    split: Name  # "train" or "test"
+    shard: Index
+    blocks: Chunks
+
+
+@dataclasses.dataclass(frozen=True)
+class Push(Message):
+    """Offers the contribution of a unit. Answered by Grant while chunks are missing, then Accepted or Lease."""
+
+    lease: Count
+    samples: Count  # really processed: the contribution's weight in the average
+    sums: Plain  # metric name -> list of floats; added over the units of a round
+    layout: Plain  # of an initialise unit: the layout as plain data; else None
+    compute_s: Seconds
+    wait_s: Seconds
+    transfer_s: Seconds
+
+
+@dataclasses.dataclass(frozen=True)
+class Chunk(Message):
+    """One chunk of a contribution."""
+
+    payloads = (1, 1)
+    lease: Count
+    index: Index
+    checksum: Annotated[int, Bound(0, 2**64)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Heartbeat(Message):
+    """Sent every `heartbeat_interval_s` by the side that is never busy. Answered by Alive."""
+
+    lease: Count  # the unit in hand; 0: none
+    step: Count  # how far it is; a lease is renewed by progress, not by being alive
+
+
+@dataclasses.dataclass(frozen=True)
+class Failed(Message):
+    """The unit raised. The worker goes on; the master decides."""
+
+    lease: Count
+    error: Text
+    traceback: Text
+    log: Name
+    exit_code: ExitCode
+
+
+@dataclasses.dataclass(frozen=True)
+class Leave(Message):
+    """The worker goes away and holds nothing any more."""
+
+    reason: Text
+
+
+# -- master to worker ---------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Welcome(Message):
+    """The worker is a member."""
+
+    worker: Name
+    run: Name
+    term: Count  # grows with every start of the master of this run
+    job: Plain  # the job's description
+    heartbeat_interval_s: Seconds
+    retry_s: Seconds
+    chunk_bytes: Annotated[int, Bound(64, CHUNK_BYTES_MAX)]
+    window: Annotated[int, Bound(1, 1024)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Refused(Message):
+    """The worker may not join, and exits with the code."""
+
+    exit_code: ExitCode
+    reason: Text
+
+
+@dataclasses.dataclass(frozen=True)
+class Rejoin(Message):
+    """The master does not know the sender (it restarted, or gave the worker up): join again."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Lease(Message):
+    """A unit of work. `version` -1 where the unit needs no weights."""
+
+    lease: Count
+    kind: Name  # "initialise", "train" or "evaluate"
+    round: Count
+    shard: Index
+    version: Version
+    layout_digest: Name  # empty for initialise
+    grant: Count  # this many first chunks may be sent right after the Push
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights(Message):
+    """One chunk of a version of the canonical weights."""
+
+    payloads = (1, 1)
+    version: Version
+    index: Index
+    checksum: Annotated[int, Bound(0, 2**64)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows(Message):
+    """One block of rows of a shard, a frame a field."""
+
+    payloads = (1, 16)
+    split: Name
+    shard: Index
+    block: Index
+    checksum: Annotated[int, Bound(0, 2**64)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Grant(Message):
+    """These chunks of the contribution may come."""
+
+    lease: Count
+    chunks: Chunks
+
+
+@dataclasses.dataclass(frozen=True)
+class Accepted(Message):
+    """The contribution is settled: counted, or not and why."""
+
+    lease: Count
+    counted: bool
+    reason: Text
+
+
+@dataclasses.dataclass(frozen=True)
+class Alive(Message):
+    """Answers a Heartbeat."""
+
+    term: Count
+
+
+@dataclasses.dataclass(frozen=True)
+class Stop(Message):
+    """The run is over. Answered by Leave."""
+
+    exit_code: ExitCode
+    reason: Text
+
+
+# Wire numbers. A number is never used twice.
+KINDS: dict[int, type[Message]] = {
+    1: Join,
+    2: Ready,
+    3: Pull,
+    4: Fetch,
+    5: Push,
+    6: Chunk,
+    7: Heartbeat,
+    8: Failed,
+    9: Leave,
+    32: Welcome,
+    33: Refused,
+    34: Rejoin,
+    35: Lease,
+    36: Weights,
+    37: Rows,
+    38: Grant,
+    39: Accepted,
+    40: Alive,
+    41: Stop,
+}

@@ -1,0 +1,102 @@
+"""The plan of a job: how the work is cut up and averaged. Every setting with its unit, bounds and default."""
+
+import dataclasses
+from typing import Any, get_args
+
+from ps_common.errors import UsageError
+from ps_common.layout import DTYPES
+from ps_common.vocabulary import word
+
+STATES = ("average", "reset", "local")
+DATA_WAYS = ("stream", "shared")
+
+
+@word
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How a job is cut into units of work.
+
+    shards: number of shards, or the size of each in samples (then cut in file order). Together with
+        `batch_size` it fixes the global batch; the number of workers never changes a result.
+    batch_size: samples a step of one replica.
+    local_steps: optimizer steps of a replica between two averagings.
+    epochs: passes over the training data.
+    optimizer_state: what happens to an optimizer's slots between rounds. "average" (default): averaged
+        like the weights, as Deeplearning4j does; "reset": every unit starts at zero; "local": kept by
+        whoever trained the shard last. With "local" a unit is no pure function any more: results depend on
+        which worker ran what, and the promise of equal weights after a failure is given up.
+    dtype: of the parameters and of the arithmetic.
+    threads: BLAS threads of each worker. Part of the job, because another number gives other bits.
+    data: "stream": the master sends each worker its shards; "shared": each worker opens the files itself.
+    evaluate_every: epochs between evaluations on the test data; the last epoch is always evaluated.
+    """
+
+    shards: int | tuple[int, ...] = 1
+    batch_size: int = 32
+    local_steps: int = 1
+    epochs: int = 1
+    optimizer_state: str = "average"
+    dtype: str = "float32"
+    threads: int = 1
+    data: str = "stream"
+    evaluate_every: int = 1
+
+    def __post_init__(self) -> None:
+        if isinstance(self.shards, list | tuple):
+            object.__setattr__(self, "shards", tuple(self.shards))
+        sizes = self.shards if isinstance(self.shards, tuple) else (self.shards,)
+        _require(
+            bool(sizes) and all(_is_count(n, 1, 2**31) for n in sizes), "shards", "1 or more", self.shards
+        )
+        for name, most in (
+            ("batch_size", 2**31),
+            ("local_steps", 2**31),
+            ("epochs", 2**31),
+            ("threads", 1024),
+        ):
+            _require(_is_count(getattr(self, name), 1, most), name, f"1 to {most}", getattr(self, name))
+        _require(_is_count(self.evaluate_every, 1, 2**31), "evaluate_every", "1 or more", self.evaluate_every)
+        for name, allowed in (("optimizer_state", STATES), ("dtype", DTYPES), ("data", DATA_WAYS)):
+            _require(
+                getattr(self, name) in allowed, name, f"one of {', '.join(allowed)}", getattr(self, name)
+            )
+
+
+def _is_count(value: Any, least: int, most: int) -> bool:
+    return type(value) is int and least <= value <= most
+
+
+def _require(holds: bool, name: str, allowed: str, value: Any) -> None:
+    if not holds:
+        raise UsageError(f"the plan's {name} must be {allowed}, not {value!r}")
+
+
+def overridden(obj: Any, changes: dict[str, str]) -> Any:
+    """A frozen dataclass with fields replaced from text, each parsed as the type of its field.
+
+    Raises `UsageError` where the text is not of that type.
+    """
+    hints = {f.name: f.type for f in dataclasses.fields(obj)}
+    return dataclasses.replace(obj, **{k: parsed(k, text, hints[k]) for k, text in changes.items()})
+
+
+def parsed(name: str, text: str, kind: Any) -> Any:
+    """`text` as a value of type `kind` (int, float, bool, str or a union of them and tuples of int)."""
+    kinds = get_args(kind) or (kind,)
+    for parse in (int, float):
+        if parse in kinds:
+            try:
+                return parse(text)
+            except ValueError:
+                continue
+    if bool in kinds and text.lower() in ("true", "false", "1", "0", "yes", "no"):
+        return text.lower() in ("true", "1", "yes")
+    if any(get_args(k) for k in kinds):  # tuple[int, ...]
+        try:
+            return tuple(int(part) for part in text.split(","))
+        except ValueError:
+            pass
+    if str in kinds:
+        return text
+    names = " or ".join(getattr(k, "__name__", str(k)) for k in kinds)
+    raise UsageError(f"--set {name}={text}: {name} must be {names}")

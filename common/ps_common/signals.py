@@ -1,0 +1,62 @@
+"""Signals, wake-ups and orphanhood, for a loop that sleeps in a poll.
+
+A signal handler or another thread makes the poll return by writing to a pipe. The first INT or TERM is
+for the loop to act on; the second ends the process at once.
+"""
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from types import FrameType
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class WakePipe:
+    """A pipe whose reading end is polled; `wake` may be called from any thread or signal handler."""
+
+    def __init__(self) -> None:
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._reader, False)
+        os.set_blocking(self._writer, False)
+        self.signal: int | None = None  # the first stop signal that came
+        self._parent = os.getppid()
+
+    def fileno(self) -> int:
+        return self._reader
+
+    def wake(self) -> None:
+        with contextlib.suppress(BlockingIOError, OSError):  # full: it is awake already; closed: it has ended
+            os.write(self._writer, b"\0")
+
+    def clear(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self._reader, 4096):
+                pass
+
+    @property
+    def is_orphan(self) -> bool:
+        """Whether the process that started this one is gone."""
+        return os.getppid() != self._parent
+
+    def close(self) -> None:
+        os.close(self._reader)
+        os.close(self._writer)
+
+    @contextlib.contextmanager
+    def catching_signals(self) -> Iterator[None]:
+        """Within it, the first INT or TERM is kept in `signal` and wakes; the second ends the process."""
+
+        def on_signal(number: int, frame: FrameType | None) -> None:
+            if self.signal is not None:
+                os._exit(128 + number)
+            self.signal = number
+            self.wake()
+
+        before = {number: signal.signal(number, on_signal) for number in STOP_SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

@@ -1,0 +1,139 @@
+"""The options that ps-server and ps-local share, and what they mean."""
+
+import dataclasses
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from ps_common.errors import UsageError
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_PLAN_FLAGS = ("seed", "epochs", "shards")
+_Folder = click.Path(file_okay=False, path_type=Path)
+_File = click.Path(dir_okay=False, path_type=Path)
+_Positive = click.FloatRange(0.1)
+
+_OPTIONS = [
+    click.option(
+        "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting of the job."
+    ),
+    click.option("--seed", metavar="N", help="Same as --set seed=N."),
+    click.option("--epochs", metavar="N", help="Same as --set epochs=N."),
+    click.option("--shards", metavar="N", help="Same as --set shards=N."),
+    click.option("--checkpoint", type=_Folder, metavar="DIR", help="Keep checkpoints in this folder."),
+    click.option(
+        "--checkpoint-every", default="60s", metavar="TIME", help="How often: 60s, 5m or 100rounds."
+    ),
+    click.option("--resume", default="auto", metavar="auto|never|PATH", help="Checkpoint to go on from."),
+    click.option(
+        "--transport", type=click.Choice(["auto", "shm", "tcp"]), default="auto", help="For weights."
+    ),
+    click.option("--servers", type=click.IntRange(1), default=1, metavar="K", help="Averaging processes."),
+    click.option("--out", type=_File, metavar="FILE", help="Write the trained model here (.safetensors)."),
+    click.option("--json", "json_path", type=_File, metavar="PATH", help="Write the record of the run here."),
+    click.option(
+        "--log-format", type=click.Choice(["text", "json"]), default="text", help="Lines of the log."
+    ),
+    click.option("--quiet", is_flag=True, help="Say nothing but what needs attention."),
+    click.option(
+        "--wait-timeout",
+        default=300.0,
+        type=_Positive,
+        metavar="SECONDS",
+        help="For too few workers; then 75.",
+    ),
+    click.option(
+        "--shutdown-timeout", default=30.0, type=_Positive, metavar="SECONDS", help="Nothing ends later."
+    ),
+]
+
+
+def common_options(function: _F) -> _F:
+    """Decorator: the common options, handed to the command as keyword arguments."""
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+@dataclasses.dataclass(frozen=True)
+class CommonOptions:
+    """The common options as given, checked."""
+
+    overrides: dict[str, str]
+    checkpoint: Path | None
+    checkpoint_every: str
+    resume: str
+    out: Path | None
+    json_path: Path | None
+    log_format: str
+    quiet: bool
+    wait_timeout: float
+    shutdown_timeout: float
+
+    @classmethod
+    def of(cls, given: dict[str, Any]) -> "CommonOptions":
+        """Check and keep what click collected. Raises `UsageError`."""
+        if given.pop("transport") == "shm":
+            raise UsageError("--transport shm: shared memory is not built yet; use auto or tcp")
+        if given.pop("servers") != 1:
+            raise UsageError("--servers: one averaging process is built so far; leave it at 1")
+        overrides = parse_settings(given.pop("settings"))
+        for flag in _PLAN_FLAGS:
+            value = given.pop(flag)
+            if value is not None:
+                overrides.setdefault(flag, value)
+        parse_every(given["checkpoint_every"])
+        for path in (given["out"], given["json_path"]):
+            if path is not None and not path.absolute().parent.is_dir():
+                path.absolute().parent.mkdir(parents=True)
+        return cls(overrides=overrides, **given)
+
+    def to_flags(self) -> list[str]:
+        """The same options as flags for another process; what is written at the end included."""
+        flags = [f"--set={key}={value}" for key, value in self.overrides.items()]
+        for flag, value in (
+            ("--checkpoint", self.checkpoint),
+            ("--checkpoint-every", self.checkpoint_every),
+            ("--resume", self.resume),
+            ("--out", self.out),
+            ("--json", self.json_path),
+            ("--log-format", self.log_format),
+            ("--wait-timeout", self.wait_timeout),
+            ("--shutdown-timeout", self.shutdown_timeout),
+        ):
+            if value is not None:
+                flags += [flag, str(value)]
+        return [*flags, "--quiet"] if self.quiet else flags
+
+
+def parse_settings(settings: tuple[str, ...]) -> dict[str, str]:
+    """KEY=VALUE texts as a dict; the last of a key counts."""
+    overrides: dict[str, str] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--set {setting}: write it as KEY=VALUE")
+        overrides[key.strip()] = value
+    return overrides
+
+
+def parse_every(text: str) -> tuple[int | None, float | None]:
+    """Rounds, or seconds, from "100rounds", "60s" or "5m"."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h|rounds?)", text)
+    if match is None or float(match[1]) <= 0:
+        raise UsageError(f"--checkpoint-every {text}: write it as 60s, 5m or 100rounds")
+    number, unit = float(match[1]), match[2]
+    if unit.startswith("round"):
+        return max(1, int(number)), None
+    return None, number * {"s": 1, "m": 60, "h": 3600}[unit]
+
+
+def parse_workers(text: str) -> tuple[int, int | None]:
+    """MIN and MAX from "MIN" or "MIN:MAX"."""
+    match = re.fullmatch(r"(\d+)(?::(\d+))?", text)
+    if match is None:
+        raise UsageError(f"--workers {text}: write it as MIN or MIN:MAX, for example 2 or 2:8")
+    return int(match[1]), int(match[2]) if match[2] else None

@@ -1,0 +1,71 @@
+"""What the master's machine asks its loop to do. The machine itself touches no socket, file or clock."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from ps_common.arrays import HostArray
+from ps_common.layout import Layout
+from ps_common.messages import Fetch, Message
+
+
+@dataclasses.dataclass(frozen=True)
+class Send:
+    """Send a message to a worker; `payloads` are sent from where they lie and do not change."""
+
+    to: bytes
+    message: Message
+    payloads: Sequence[HostArray] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class SendRows:
+    """Read the rows a worker fetches and send them."""
+
+    to: bytes
+    fetch: Fetch
+
+
+@dataclasses.dataclass(frozen=True)
+class Snapshot:
+    """Everything a run needs to go on from: one version of the weights and where the run stands."""
+
+    layout: Layout
+    vector: HostArray  # flat, uint8, not to be changed
+    version: int  # rounds averaged so far
+    run: str
+    term: int
+    job: dict[str, Any]
+    job_digest: str
+    samples: int  # trained on so far
+    sums: dict[str, list[float]]  # of the epoch in progress
+    history: list[dict[str, Any]]
+    seconds: float  # spent in earlier terms
+
+
+@dataclasses.dataclass(frozen=True)
+class Save:
+    """Write a checkpoint."""
+
+    snapshot: Snapshot
+
+
+@dataclasses.dataclass(frozen=True)
+class Note:
+    """Something happened that a person or the record wants to know. `event` is a short fixed word."""
+
+    event: str
+    text: str
+    fields: dict[str, Any] = dataclasses.field(default_factory=dict)
+    urgent: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    """The machine has nothing left to do; the process exits with this code."""
+
+    exit_code: int
+    reason: str
+
+
+Effect = Send | SendRows | Save | Note | Finished

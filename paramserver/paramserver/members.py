@@ -1,0 +1,92 @@
+"""Who is in the run: joins, names, liveness. A member is one incarnation of a worker process.
+
+The sender (its ROUTER identity, drawn anew by every worker process) is the incarnation: a worker that
+was killed and started again is another member, and nothing of its former life counts for it.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+from ps_common.messages import Join
+
+
+@dataclasses.dataclass
+class Member:
+    """A worker as the master sees it; times of the master's monotonic clock."""
+
+    sender: bytes
+    name: str
+    join: Join
+    joined_at: float
+    seen_at: float
+    is_ready: bool = False  # has said Ready, or has settled its unit, and holds no lease
+    lease: int = 0  # the lease in hand; 0: none
+    settled: int = 0  # the last lease whose contribution was counted
+    version: int = -1  # of the weights it holds
+    units: int = 0
+    samples: int = 0
+    compute_s: float = 0.0
+    wait_s: float = 0.0
+    transfer_s: float = 0.0
+    rejections: int = 0
+
+    def record(self) -> dict[str, Any]:
+        """This member's line in the run's record."""
+        return {
+            "name": self.name,
+            "host": self.join.host,
+            "pid": self.join.pid,
+            "device": self.join.device,
+            "units": self.units,
+            "samples": self.samples,
+            "compute_seconds": round(self.compute_s, 6),
+            "wait_seconds": round(self.wait_s, 6),
+            "transfer_seconds": round(self.transfer_s, 6),
+        }
+
+
+class Members:
+    """The members of a run, by sender; in the order in which they joined."""
+
+    def __init__(self) -> None:
+        self._by_sender: dict[bytes, Member] = {}
+        self._names: set[str] = set()
+        self.gone: list[Member] = []
+
+    def __len__(self) -> int:
+        return len(self._by_sender)
+
+    def __iter__(self) -> Iterator[Member]:
+        return iter(self._by_sender.values())
+
+    def get(self, sender: bytes) -> Member | None:
+        return self._by_sender.get(sender)
+
+    def add(self, sender: bytes, join: Join, now: float) -> Member:
+        """Make the sender a member, under the name it wishes or that name with a number."""
+        wish = join.name or "worker"
+        name = next(n for n in self._candidates(wish) if n not in self._names)
+        member = Member(sender, name, join, joined_at=now, seen_at=now)
+        self._by_sender[sender] = member
+        self._names.add(name)
+        return member
+
+    def remove(self, member: Member) -> None:
+        del self._by_sender[member.sender]
+        self._names.discard(member.name)
+        self.gone.append(member)
+
+    def silent_since(self, moment: float) -> list[Member]:
+        """Members not heard of after `moment`."""
+        return [member for member in self if member.seen_at < moment]
+
+    def records(self) -> list[dict[str, Any]]:
+        return [member.record() for member in [*self.gone, *self]]
+
+    @staticmethod
+    def _candidates(wish: str) -> Iterator[str]:
+        if wish != "worker":
+            yield wish
+        yield from (f"{wish}-{i}" for i in itertools.count(1 if wish == "worker" else 2))

@@ -1,0 +1,78 @@
+"""How far a run is: versions, epochs, metric sums, and which stage comes next. Arithmetic only."""
+
+import dataclasses
+from typing import Any
+
+from paramserver.leases import Stage, add_sums
+from ps_common.job import Description
+
+
+@dataclasses.dataclass
+class Progress:
+    """Where a run stands. Everything here is in a checkpoint.
+
+    version: rounds averaged so far; -1 before the weights are initialised.
+    sums: metric sums of the training units of the epoch in progress.
+    history: one entry an epoch that is complete: `epoch`, `loss`, metrics, `samples`.
+    """
+
+    version: int = -1
+    samples: int = 0
+    sums: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+    def next_stage(self, job: Description) -> Stage | None:
+        """The stage that follows from where the run stands; None when it is finished."""
+        schedule = job.schedule
+        if self.version < 0:
+            return Stage("initialise", 0, (0,))
+        if self._evaluation_is_due(job) and job.test_shards is not None:
+            return Stage("evaluate", self.version, range(job.test_shards.count))
+        if self.version >= schedule.rounds:
+            return None
+        return Stage("train", self.version, schedule.units(self.version))
+
+    def close(self, stage: Stage, job: Description) -> dict[str, Any] | None:
+        """Count a stage that is done. Returns the history entry of the epoch that it completed, if it did."""
+        if stage.kind == "initialise":
+            self.version = 0
+            return None
+        if stage.kind == "evaluate":
+            self.history[-1] |= _values(stage.total()) | {"evaluated": True}
+            return self.history[-1]
+        add_sums(self.sums, stage.total())
+        self.samples += sum(job.schedule.samples(stage.round, shard) for shard in stage.units)
+        self.version = stage.round + 1
+        if not job.schedule.ends_epoch(stage.round):
+            return None
+        return self._close_epoch(job)
+
+    def _close_epoch(self, job: Description) -> dict[str, Any] | None:
+        values = _values(self.sums)
+        if job.test is not None:
+            values = {"train_loss": values["loss"]}
+        entry = {"epoch": len(self.history) + 1, "samples": self.samples, **values}
+        self.sums = {}
+        self.history.append(entry)
+        return None if self._evaluation_is_due(job) else entry
+
+    def _evaluation_is_due(self, job: Description) -> bool:
+        """Whether the last complete epoch is one to evaluate and is not evaluated yet."""
+        if job.test is None or not self.history or self.history[-1].get("evaluated"):
+            return False
+        at_its_end = self.version == len(self.history) * job.schedule.rounds_per_epoch
+        is_last = len(self.history) == job.plan.epochs
+        return at_its_end and (is_last or len(self.history) % job.plan.evaluate_every == 0)
+
+    def metrics(self) -> dict[str, float]:
+        """The values of the last evaluation."""
+        for entry in reversed(self.history):
+            values = {k: v for k, v in entry.items() if isinstance(v, float) and k != "train_loss"}
+            if values:
+                return values
+        return {}
+
+
+def _values(sums: dict[str, list[float]]) -> dict[str, float]:
+    """Metric values: the first sum divided by the second."""
+    return {name: float(pair[0] / pair[1]) for name, pair in sums.items()}

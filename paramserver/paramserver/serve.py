@@ -1,0 +1,101 @@
+"""One run of a master from start to end: load, resume, serve, write the model and the record."""
+
+import json
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from paramserver import checkpoint
+from paramserver.effects import Finished, Note, Snapshot
+from paramserver.log import Log
+from paramserver.loop import Loop, Serving
+from paramserver.settings import Settings
+from ps_common import weights_file
+from ps_common.errors import CheckpointError, UsageError
+from ps_common.job import Description
+from ps_common.layout import Layout
+from ps_common.loader import LoadedJob
+
+
+def serve(
+    loaded: LoadedJob, settings: Settings, serving: Serving, log: Log, resume: str, json_path: Path | None
+) -> Finished:
+    """Serve a job until it is over; returns how it ended."""
+    description = loaded.describe()
+    _check(description)
+    snapshot = find_snapshot(serving.checkpoint_folder, resume, description, _teller(log))
+    if snapshot is not None:
+        log.show(Note("resume", f"resuming run {snapshot.run} at round {snapshot.version}"))
+    run = snapshot.run if snapshot is not None else secrets.token_hex(8)
+    loop = Loop(loaded.job, description, settings, serving, log, run, snapshot)
+    outcome = loop.run()
+    last = loop.master.snapshot()
+    if outcome.exit_code == 0 and serving.model_file is not None and last is not None:
+        write_model(serving.model_file, last, loop.master.progress.metrics())
+        log.show(Note("model", f"model written to {serving.model_file}"))
+    record = loop.record.to_plain(loop.master, outcome.exit_code, outcome.reason)
+    if json_path is not None:
+        write_json(json_path, record)
+    log.show(Note("end", _last_words(record), urgent=outcome.exit_code != 0))
+    return outcome
+
+
+def find_snapshot(
+    folder: Path | None, resume: str, job: Description, tell: Callable[[str], None]
+) -> Snapshot | None:
+    """Where to go on from, as `--resume` says; None for the beginning."""
+    if resume == "never":
+        return None
+    if resume == "auto":
+        return checkpoint.newest(folder, job.digest, tell) if folder is not None and folder.is_dir() else None
+    path = Path(resume)
+    if path.is_dir():
+        found = checkpoint.newest(path, job.digest, tell)
+        if found is None:
+            raise CheckpointError(
+                f"{path} holds no valid checkpoint of this job; use --resume never to begin anew"
+            )
+        return found
+    return checkpoint.read(path, job.digest)
+
+
+def write_model(path: Path, snapshot: Snapshot, metrics: dict[str, float]) -> None:
+    """The trained model alone, without the optimizer's state, with its description."""
+    layout = Layout(entry for entry in snapshot.layout.entries if entry.role != "slot")
+    vector, everything = layout.empty(), snapshot.layout.views(snapshot.vector)
+    for name, view in layout.views(vector).items():
+        view[...] = everything[name]
+    weights_file.write(
+        path, layout, vector, {"job": snapshot.job, "metrics": metrics, "rounds": snapshot.version}
+    )
+
+
+def write_json(path: Path, record: dict[str, Any]) -> None:
+    temporary = path.with_name(f".{path.name}.partial")
+    temporary.write_text(json.dumps(record, indent=1) + "\n")
+    temporary.replace(path)
+
+
+def _check(job: Description) -> None:
+    """Raise where the job's numbers do not go together, before anyone waits for workers."""
+    if job.schedule.rounds < 1:
+        raise UsageError("the job has no rounds")
+    if job.plan.data == "shared" and job.train.source.get("kind") == "arrays":
+        raise UsageError(
+            'the job\'s data are arrays in memory; with data="shared" use files, or take data="stream"'
+        )
+
+
+def _teller(log: Log) -> Callable[[str], None]:
+    return lambda text: log.show(Note("resume", text, urgent=True))
+
+
+def _last_words(record: dict[str, Any]) -> str:
+    values = "  ".join(f"{name} {value:.4f}" for name, value in record["metrics"].items())
+    head = f"{record['status']}: {record['reason']}" if record["status"] != "finished" else "finished"
+    digest = (record["weights_sha256"] or "none")[:16]
+    return (
+        f"{head}: {record['rounds']} rounds, {record['epochs']} epochs, {record['samples']:,} samples "
+        f"in {record['train_seconds']:.1f} s{'  ' + values if values else ''}  weights {digest}"
+    )

@@ -1,0 +1,54 @@
+"""How a master runs a job, as opposed to what the job is: nothing here changes a result."""
+
+import dataclasses
+
+from ps_common.errors import UsageError
+from ps_common.messages import CHUNK_BYTES, CHUNK_BYTES_MAX, WINDOW
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Settings of a master; times in seconds of the master's monotonic clock.
+
+    workers_min: workers that must be here before the first unit is leased.
+    workers_max: more than this may not join; None: any number.
+    wait_timeout_s: how long to wait for `workers_min`, then give up with exit code 75.
+    heartbeat_interval_s: how often a worker says that it lives.
+    liveness_timeout_s: silence after which a worker counts as lost; four heartbeats.
+    lease_timeout_s: time without a step of progress after which an idle worker may take a unit over.
+    retry_s: how long a worker waits for an answer before it asks again.
+    shutdown_timeout_s: nothing takes longer than this after the run is over or asked to stop.
+    attempts_max: failures of one unit, on different workers where there are any, before the run ends.
+    checkpoint_every_rounds, checkpoint_every_s: when to write a checkpoint, whichever is due first.
+    chunk_bytes: size of a chunk; a multiple of 64.
+    window: chunks in flight to or from one worker.
+    held_bytes: contributions that may wait for their turn, beyond the model's own size.
+    """
+
+    workers_min: int = 1
+    workers_max: int | None = None
+    wait_timeout_s: float = 300.0
+    heartbeat_interval_s: float = 0.5
+    liveness_timeout_s: float = 2.0
+    lease_timeout_s: float = 60.0
+    retry_s: float = 1.0
+    shutdown_timeout_s: float = 30.0
+    attempts_max: int = 3
+    checkpoint_every_rounds: int | None = None
+    checkpoint_every_s: float | None = None
+    chunk_bytes: int = CHUNK_BYTES
+    window: int = WINDOW
+    held_bytes: int = 32 * 2**20
+
+    def __post_init__(self) -> None:
+        if self.workers_min < 1 or (self.workers_max is not None and self.workers_max < self.workers_min):
+            given = f"{self.workers_min}:{self.workers_max}"
+            raise UsageError(f"--workers must be MIN or MIN:MAX with 1 <= MIN <= MAX, not {given}")
+        if self.chunk_bytes % 64 or not 64 <= self.chunk_bytes <= CHUNK_BYTES_MAX:
+            raise UsageError(
+                f"chunk_bytes must be a multiple of 64 up to {CHUNK_BYTES_MAX}, not {self.chunk_bytes}"
+            )
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value is not None and value <= 0:
+                raise UsageError(f"{field.name} must be positive, not {value}")

@@ -1,0 +1,1 @@
+"""The worker: the replica, its models, the machine and the client."""

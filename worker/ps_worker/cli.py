@@ -1,0 +1,95 @@
+"""ps-worker: one worker process. The only reader of its flags and environment."""
+
+import os
+import socket
+import sys
+import urllib.parse
+
+import click
+
+from ps_common import arrays, command
+from ps_common import messages as m
+from ps_common.errors import UsageError
+from ps_common.loader import file_digest
+from ps_worker.loop import Loop, Working, libraries
+
+
+@click.command(context_settings={"auto_envvar_prefix": "PS", "show_default": True})
+@click.option("--master", default="tcp://127.0.0.1:5555", metavar="URL", help="Address of the master.")
+@click.option(
+    "--job", "job_target", metavar="FILE", help="The job's file: the master's; needed for own code."
+)
+@click.option("--device", default="auto", metavar="auto|cpu|cuda[:i]", help="Where to compute.")
+@click.option(
+    "--threads", type=click.IntRange(1, 1024), help="BLAS threads instead of the job's (other bits)."
+)
+@click.option("--name", default="worker", help="What the master should call this worker.")
+@click.option(
+    "--master-timeout",
+    default=120.0,
+    metavar="SECONDS",
+    type=click.FloatRange(0.1),
+    help="Give up after this silence.",
+)
+@click.option(
+    "--shutdown-timeout",
+    default=30.0,
+    metavar="SECONDS",
+    type=click.FloatRange(0.1),
+    help="Leave at the latest then.",
+)
+@click.option(
+    "--leave-with-parent", is_flag=True, help="Stop when the process that started this one is gone."
+)
+@click.option("--quiet", is_flag=True, help="Say nothing but errors.")
+def cli(
+    master: str,
+    job_target: str | None,
+    device: str,
+    threads: int | None,
+    name: str,
+    master_timeout: float,
+    shutdown_timeout: float,
+    leave_with_parent: bool,
+    quiet: bool,
+) -> int:
+    """Train for the master at --master until its run is over."""
+    url = urllib.parse.urlsplit(master)
+    if url.scheme != "tcp" or not url.hostname or not _port(url):
+        raise UsageError(f"--master must look like tcp://host:5555, not {master!r}")
+    place = arrays.device(device)
+    working = Working(
+        master, place, job_target, threads, master_timeout, shutdown_timeout, leave_with_parent, quiet
+    )
+    join = m.Join(
+        protocol=m.PROTOCOL,
+        name=name,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        device=str(place),
+        job_code=file_digest(job_target) if job_target else "",
+        libraries=libraries(),
+    )
+    if not quiet:
+        print(
+            f"{name}: computing on {place}, looking for the master at {master}", file=sys.stderr, flush=True
+        )
+    left = Loop(join, working).run()
+    if left.exit_code:
+        print(f"ps-worker: {left.reason}", file=sys.stderr)
+    return left.exit_code
+
+
+def _port(url: urllib.parse.SplitResult) -> int | None:
+    try:
+        return url.port
+    except ValueError:
+        return None
+
+
+def main() -> None:
+    sys.exit(command.run(cli, "ps-worker"))
+
+
+if __name__ == "__main__":
+    main()

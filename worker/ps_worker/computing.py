@@ -1,0 +1,146 @@
+"""The computing side of a worker: a thread that prepares the replica and computes one unit after another.
+
+It is apart from the loop so that heartbeats go on during a long step. The loop hands it an effect and
+gets an outcome back through a queue and a wake-up; whatever the user's job raises becomes a `Failure`.
+"""
+
+import queue
+import threading
+import traceback
+from collections.abc import Callable
+
+import threadpoolctl
+
+from ps_common.arrays import Device
+from ps_common.data import Source, open_source
+from ps_common.errors import DataError, JobMismatch, ParamserverError, UsageError
+from ps_common.job import DataDescription, Description
+from ps_common.loader import load_job
+from ps_worker.effects import Compute, Failure, Outcome, Prepare, Prepared
+from ps_worker.replica import Parts, Replica, Watch
+from ps_worker.rows import FileRows, HeldRows, ShardRows
+
+
+class Computing:
+    """Computes in a thread of its own.
+
+    job_target: the job's file, for jobs with code of the user's own. threads: BLAS threads instead of the
+    plan's. wake: called from the thread when an outcome is ready to be taken.
+    """
+
+    def __init__(
+        self, device: Device, job_target: str | None, threads: int | None, wake: Callable[[], None]
+    ) -> None:
+        self.watch = Watch()
+        self._device = device
+        self._job_target = job_target
+        self._threads = threads
+        self._wake = wake
+        self._tasks: queue.SimpleQueue[Prepare | Compute | None] = queue.SimpleQueue()
+        self._outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+        self._replica: Replica | None = None
+        self._sources: dict[str, Source] = {}
+        self._checked: set[tuple[str, int]] = set()
+        self._thread = threading.Thread(target=self._run, name="computing", daemon=True)
+        self._thread.start()
+
+    def begin(self, task: Prepare | Compute) -> None:
+        self.watch.step, self.watch.is_cancelled = 0, False
+        self._tasks.put(task)
+
+    def cancel(self) -> None:
+        self.watch.is_cancelled = True
+
+    def take(self) -> list[Outcome]:
+        """The outcomes that are ready."""
+        outcomes = []
+        while not self._outcomes.empty():
+            outcomes.append(self._outcomes.get())
+        return outcomes
+
+    def close(self, timeout_s: float) -> bool:
+        """End the thread; False if what it computes does not come back in time."""
+        self.cancel()
+        self._tasks.put(None)
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        self._device.use()
+        limits = None
+        while (task := self._tasks.get()) is not None:
+            if limits is None and isinstance(task, Prepare):
+                limits = threadpoolctl.threadpool_limits(self._threads or task.job.plan.threads)
+            try:
+                outcome: Outcome = (
+                    self._prepare(task.job) if isinstance(task, Prepare) else self._compute(task)
+                )
+            except Exception as error:
+                outcome = _failure(error)
+            self._outcomes.put(outcome)
+            self._wake()
+        self._replica = None
+        self._device.release()
+
+    def _prepare(self, job: Description) -> Prepared:
+        parts = self._parts(job)
+        self._replica = Replica(job, parts, self._device, self.watch)
+        self._sources.clear()
+        self._checked.clear()
+        return Prepared(self._replica.layout, job.digest)
+
+    def _parts(self, job: Description) -> Parts:
+        if not job.needs_code:
+            return Parts.of(job)
+        if self._job_target is None:
+            raise UsageError(
+                "this job holds classes of its own; start the worker with --job FILE, the job's file"
+            )
+        loaded = load_job(self._job_target, job.overrides)
+        if loaded.describe().digest != job.digest:
+            raise JobMismatch(f"{self._job_target} is not the master's job; start both from the same file")
+        own = loaded.job
+        return Parts(own.model, own.loss, own.optimizer, own.regularizer, tuple(own.metrics))
+
+    def _compute(self, task: Compute) -> Outcome:
+        replica, lease = self._replica, task.lease
+        if replica is None:
+            raise AssertionError("a unit came before the job")
+        if lease.kind == "initialise":
+            return replica.initialise()
+        if task.base is None:
+            raise AssertionError(f"{lease.kind} came without weights")
+        split = "test" if lease.kind == "evaluate" else "train"
+        rows = (
+            HeldRows(task.rows) if task.rows is not None else self._file_rows(replica.job, split, lease.shard)
+        )
+        if (split, lease.shard) not in self._checked:
+            replica.check(split, lease.shard, rows)
+            self._checked.add((split, lease.shard))
+        if lease.kind == "evaluate":
+            return replica.evaluate(task.base, rows, lease.shard)
+        return replica.train(task.base, rows, lease.round, lease.shard)
+
+    def _file_rows(self, job: Description, split: str, shard: int) -> ShardRows:
+        """A shard in the files of this machine, opened and compared with the master's when first met."""
+        data, shards = job.split(split)
+        if split not in self._sources:
+            self._sources[split] = _open(data, split)
+        return FileRows(self._sources[split], shards, shard)
+
+
+def _open(data: DataDescription, split: str) -> Source:
+    source = open_source(data.source)
+    here, masters = source.fingerprint(), data.fingerprint
+    if here != masters:
+        raise DataError(
+            f"the {split} data here is not the master's: {source!r} has fingerprint {here[:12]}, the master's "
+            f'is {masters[:12]}; copy the same files here, or set the plan\'s data="stream"'
+        )
+    return source
+
+
+def _failure(error: Exception) -> Failure:
+    code = error.exit_code if isinstance(error, ParamserverError) else 1
+    text = "".join(traceback.format_exception(error))
+    return Failure(f"{type(error).__name__}: {error}", text, code)

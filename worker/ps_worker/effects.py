@@ -1,0 +1,94 @@
+"""What the worker's machine asks its loop to do, and what the computing side answers."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from ps_common.arrays import HostArray
+from ps_common.job import Description
+from ps_common.layout import Layout
+from ps_common.messages import Lease, Message
+
+Rows = tuple[HostArray, ...]  # one array a field
+
+
+@dataclasses.dataclass(frozen=True)
+class Send:
+    """Send a message to the master; `payloads` are sent from where they lie."""
+
+    message: Message
+    payloads: Sequence[HostArray] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepare:
+    """Build the replica of this job. Answered by `Prepared` or `Failure`."""
+
+    job: Description
+
+
+@dataclasses.dataclass(frozen=True)
+class Compute:
+    """Compute a unit. Answered by `Contribution` or `Failure`.
+
+    base: the canonical weights, not to be changed; None for initialise.
+    rows: the shard; None where the replica reads it itself.
+    """
+
+    lease: Lease
+    base: HostArray | None
+    rows: Rows | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Cancel:
+    """The unit being computed is wanted no more; come back soon, with whatever."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Note:
+    """Something a person wants to know."""
+
+    text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Exit:
+    """The process ends with this code."""
+
+    exit_code: int
+    reason: str
+
+
+Effect = Send | Prepare | Compute | Cancel | Note | Exit
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """The replica is ready."""
+
+    layout: Layout
+    job_digest: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Contribution:
+    """The outcome of a unit. `vector`: flat, uint8, unchanged until the next unit; None: no weights."""
+
+    samples: int
+    sums: dict[str, list[float]]
+    compute_s: float
+    vector: HostArray | None = None
+    layout: Any = None  # of initialise, as plain data
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """The user's job raised."""
+
+    error: str
+    traceback: str
+    exit_code: int
+
+
+Outcome = Prepared | Contribution | Failure

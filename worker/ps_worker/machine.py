@@ -1,0 +1,485 @@
+"""The worker, as a state machine: messages, time, signals and outcomes in, effects out.
+
+It decides what to say to the master, what to ask for again, and when to compute, wait, rejoin or give
+up. It must not know sockets, threads, clocks or how a unit is computed; the same object runs behind a
+DEALER socket and in a simulated network.
+"""
+
+import enum
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from ps_common import messages as m
+from ps_common.arrays import HostArray
+from ps_common.errors import PeerError
+from ps_common.job import Description
+from ps_common.layout import ChunkSpan, Layout
+from ps_common.wire import checksum
+from ps_worker.effects import (
+    Cancel,
+    Compute,
+    Contribution,
+    Effect,
+    Exit,
+    Failure,
+    Note,
+    Outcome,
+    Prepare,
+    Prepared,
+    Rows,
+    Send,
+)
+from ps_worker.gather import Gather
+
+JOIN_RETRY_S = 0.25  # until the first welcome; then the master says
+PATIENCE_S = 3.0  # silence of the master after which the worker says that it waits
+
+
+class State(enum.Enum):
+    JOINING = "joining"  # has said Join, is not welcome yet
+    PREPARING = "preparing"  # builds the replica
+    IDLE = "idle"  # has said Ready
+    GATHERING = "gathering"  # has a lease, and what it needs is coming
+    COMPUTING = "computing"
+    SETTLING = "settling"  # has pushed, or reported a failure, and waits for the verdict
+    ABANDONING = "abandoning"  # the unit being computed is wanted no more
+    LEFT = "left"
+
+
+class Worker:
+    """One worker process's side of the protocol.
+
+    join: who it is. master_timeout_s: silence of the master after which it gives up.
+    shutdown_timeout_s: how long the unit in hand may take after `stop`.
+    """
+
+    def __init__(
+        self, join: m.Join, now: float, master_timeout_s: float, shutdown_timeout_s: float = 30.0
+    ) -> None:
+        self.join = join
+        self.state = State.JOINING
+        self.name = join.name
+        self.step = 0  # of the unit in hand; the loop keeps it up to date
+        self._master_timeout_s = master_timeout_s
+        self._shutdown_timeout_s = shutdown_timeout_s
+        self._effects: list[Effect] = []
+        self._welcome: m.Welcome | None = None
+        self._job: Description | None = None
+        self._layout: Layout | None = None
+        self._spans: tuple[ChunkSpan, ...] = ()
+        self._base: HostArray | None = None  # the canonical weights
+        self._version = -1  # of the canonical weights, when all of them are here
+        self._weights = Gather(0, 1)
+        self._data: dict[tuple[str, int], Rows] = {}  # shards that are here
+        self._rows = Gather(0, 1)
+        self._shard: Rows = ()  # the shard that is being gathered
+        self._is_busy = False  # the computing side has something in hand
+        self._lease: m.Lease | None = None
+        self._last_lease = 0
+        self._outcome: Contribution | None = None
+        self._said: m.Message | None = None  # what is said again until it is answered
+        self._heard_at = now  # of the master
+        self._has_complained = False
+        self._asked_at = -math.inf
+        self._beat_at = -math.inf
+        self._leave_by = math.inf  # asked to stop: at the latest then
+        self._spent = {"wait": 0.0, "transfer": 0.0}  # seconds since the last push
+        self._since = now  # when the state began
+
+    # -- inputs ---------------------------------------------------------------------------------------
+
+    def handle(self, message: m.Message, payloads: Sequence[memoryview], now: float) -> list[Effect]:
+        """Take one message of the master. Raises nothing: what does not fit is noted and dropped."""
+        self._heard_at, self._has_complained = now, False
+        handler = _HANDLERS.get(type(message))
+        try:
+            if handler is None:
+                raise PeerError(f"{type(message).__name__} is not a master's to send")
+            if self.state is not State.LEFT:
+                handler(self, message, payloads, now)
+        except PeerError as error:
+            self._effects.append(Note(f"dropped a message of the master: {error}"))
+        return self._take_effects()
+
+    def done(self, outcome: Outcome, now: float) -> list[Effect]:
+        """The computing side has finished what it was given."""
+        self._is_busy = False
+        if isinstance(outcome, Prepared):
+            self._adopt(outcome)
+        if self.state is State.PREPARING:
+            if isinstance(outcome, Failure):
+                self._effects.append(Note(outcome.traceback))
+                self._leave(now, outcome.exit_code, outcome.error)
+            else:
+                self._enter(State.IDLE, now)
+        elif self.state is State.ABANDONING:
+            self._enter(State.IDLE, now)
+        elif self.state is State.COMPUTING and self._lease is not None:
+            self._on_outcome(outcome, self._lease, now)
+        return self._take_effects()
+
+    def tick(self, now: float) -> list[Effect]:
+        """Let time pass: beat, ask again, give up."""
+        if self.state is State.LEFT:
+            return self._take_effects()
+        silence = now - self._heard_at
+        if now >= self._leave_by:
+            self._leave(now, 0, "asked to stop; the unit in hand took too long")
+        elif silence >= self._master_timeout_s:
+            self._give_up(now)
+        else:
+            self._complain(silence)
+            self._beat(now)
+            if now - self._asked_at >= self._retry_s():
+                self._ask_again(now)
+        return self._take_effects()
+
+    def next_deadline(self) -> float:
+        """When `tick` wants to be called, unless something comes first."""
+        if self.state is State.LEFT:
+            return math.inf
+        beat = self._beat_at + (self._welcome.heartbeat_interval_s if self._welcome else math.inf)
+        return min(
+            self._asked_at + self._retry_s(), beat, self._heard_at + self._master_timeout_s, self._leave_by
+        )
+
+    def stop(self, now: float) -> list[Effect]:
+        """Asked to leave: finish the unit in hand, then go."""
+        if self.state in (State.JOINING, State.PREPARING, State.IDLE, State.GATHERING, State.ABANDONING):
+            self._leave(now, 0, "asked to stop")
+        elif self.state is not State.LEFT:
+            self._leave_by = now + self._shutdown_timeout_s
+        return self._take_effects()
+
+    # -- messages, in the order of the protocol -------------------------------------------------------
+
+    def _on_welcome(self, message: m.Welcome, payloads: Sequence[memoryview], now: float) -> None:
+        if self.state is not State.JOINING:
+            return
+        job = Description.from_plain(message.job)
+        is_same = self._layout is not None and self._job is not None and self._job.digest == job.digest
+        if self._welcome is None or (self._welcome.run, self._welcome.term) != (message.run, message.term):
+            self._version, self._last_lease = -1, 0
+        self._welcome, self._job, self.name = message, job, message.worker
+        self._effects.append(Note(f"joined run {message.run} as {message.worker}"))
+        if self._is_busy:
+            self._effects.append(Cancel())
+            self._enter(State.ABANDONING, now)
+        elif is_same:
+            self._enter(State.IDLE, now)
+        else:
+            self._layout, self._base, self._version = None, None, -1
+            self._data.clear()
+            self._compute(Prepare(job))
+            self._enter(State.PREPARING, now)
+
+    def _adopt(self, prepared: Prepared) -> None:
+        """The replica is there; its layout says how weights are cut."""
+        if self._job is not None and self._welcome is not None and prepared.job_digest == self._job.digest:
+            self._layout = prepared.layout
+            self._spans = prepared.layout.chunks(self._welcome.chunk_bytes)
+
+    def _on_refused(self, message: m.Refused, payloads: Sequence[memoryview], now: float) -> None:
+        self._exit(message.exit_code, f"the master refused this worker: {message.reason}")
+
+    def _on_rejoin(self, message: m.Rejoin, payloads: Sequence[memoryview], now: float) -> None:
+        if self.state is State.JOINING:
+            return
+        if self._leave_by < math.inf:
+            self._leave(now, 0, "asked to stop")
+            return
+        self._effects.append(Note("the master does not know this worker any more; joining again"))
+        self._enter(State.JOINING, now)
+
+    def _on_lease(self, lease: m.Lease, payloads: Sequence[memoryview], now: float) -> None:
+        if lease.lease <= self._last_lease or self.state not in (State.IDLE, State.SETTLING) or self._is_busy:
+            return  # once more, or of a term gone by
+        if self._leave_by < math.inf:
+            self._leave(now, 0, "asked to stop")
+            return
+        self._outcome = None
+        self._lease, self._last_lease, self.step = lease, lease.lease, 0
+        if lease.kind != "initialise" and (
+            self._layout is None or lease.layout_digest != self._layout.digest
+        ):
+            self._enter(State.COMPUTING, now)
+            text = (
+                "the master's layout is not this job's here; start every worker from the same job and version"
+            )
+            self._on_outcome(Failure(f"LayoutMismatch: {text}", "", 76), lease, now)
+            return
+        self._gather_weights(lease)
+        self._gather_rows(lease)
+        self._enter(State.GATHERING, now)
+        self._advance(now)
+
+    def _on_weights(self, message: m.Weights, payloads: Sequence[memoryview], now: float) -> None:
+        if self.state is not State.GATHERING or self._lease is None or message.version != self._lease.version:
+            return
+        if message.index >= len(self._spans) or self._base is None:
+            raise PeerError(f"there is no chunk {message.index}; the model has {len(self._spans)}")
+        span = self._spans[message.index]
+        payload = _checked(payloads, (span.stop - span.start,), message.checksum)[0]
+        if self._weights.take(message.index):
+            self._base[span.start : span.stop] = np.frombuffer(payload, np.uint8)
+            self._advance(now)
+
+    def _on_rows(self, message: m.Rows, payloads: Sequence[memoryview], now: float) -> None:
+        if self.state is not State.GATHERING or self._lease is None or self._job is None:
+            return
+        key = (message.split, message.shard)
+        if key != _shard_of(self._lease):
+            return
+        data, _ = self._job.split(message.split)
+        first, count = self._block(key, message.block)
+        payloads = _checked(payloads, [count * field.sample_bytes for field in data.fields], message.checksum)
+        if self._rows.take(message.block):
+            for array, payload in zip(self._shard, payloads, strict=True):
+                part = array[first : first + count]
+                part[...] = np.frombuffer(payload, array.dtype).reshape(part.shape)
+            if self._rows.is_complete:
+                self._data[key] = self._shard
+            self._advance(now)
+
+    def _on_grant(self, message: m.Grant, payloads: Sequence[memoryview], now: float) -> None:
+        if self.state is State.SETTLING and self._lease is not None and message.lease == self._lease.lease:
+            self._asked_at = now
+            self._send_chunks(message.chunks)
+
+    def _on_accepted(self, message: m.Accepted, payloads: Sequence[memoryview], now: float) -> None:
+        if self._lease is None or message.lease != self._lease.lease:
+            return
+        if self.state is State.COMPUTING:
+            self._effects.append(Cancel())
+            self._enter(State.ABANDONING, now)
+        elif self.state in (State.SETTLING, State.GATHERING):
+            self._enter(State.IDLE, now)
+
+    def _on_alive(self, message: m.Alive, payloads: Sequence[memoryview], now: float) -> None:
+        pass  # to be heard was the point
+
+    def _on_stop(self, message: m.Stop, payloads: Sequence[memoryview], now: float) -> None:
+        self._leave(now, message.exit_code, message.reason)
+
+    # -- the unit in hand -----------------------------------------------------------------------------
+
+    def _gather_weights(self, lease: m.Lease) -> None:
+        if lease.version in (-1, self._version) or self._layout is None or self._welcome is None:
+            self._weights = Gather(0, 1)
+            return
+        if self._base is None:
+            self._base = self._layout.empty()
+        self._version = -1
+        window = self._welcome.window
+        self._weights = Gather(len(self._spans), window, coming=window)
+
+    def _gather_rows(self, lease: m.Lease) -> None:
+        key, job = _shard_of(lease), self._job
+        self._rows = Gather(0, 1)
+        if (
+            key is None
+            or job is None
+            or self._welcome is None
+            or job.plan.data != "stream"
+            or key in self._data
+        ):
+            return
+        data, shards = job.split(key[0])
+        size = shards.size(key[1])
+        self._shard = tuple(np.empty((size, *field.shape), field.dtype) for field in data.fields)
+        blocks = -(-size // data.block_rows(self._welcome.chunk_bytes))
+        self._rows = Gather(blocks, self._welcome.window)
+
+    def _block(self, key: tuple[str, int], block: int) -> tuple[int, int]:
+        """First row and number of rows of a block. Raises `PeerError` where there is none."""
+        if self._job is None or self._welcome is None:
+            raise AssertionError("rows came before a welcome")
+        data, shards = self._job.split(key[0])
+        rows, size = data.block_rows(self._welcome.chunk_bytes), shards.size(key[1])
+        if block * rows >= size:
+            raise PeerError(f"there is no block {block} of {key[0]} shard {key[1]}")
+        return block * rows, min(rows, size - block * rows)
+
+    def _advance(self, now: float) -> None:
+        """Ask for what is still missing, or begin to compute."""
+        lease = self._lease
+        if lease is None:
+            return
+        if not (self._weights.is_complete and self._rows.is_complete):
+            self._request(self._weights.ask(), self._rows.ask(), now)
+            return
+        self._version = max(self._version, lease.version)
+        key = _shard_of(lease)
+        base = None if lease.kind == "initialise" else self._base
+        self._compute(Compute(lease, base, self._data.get(key) if key else None))
+        self._enter(State.COMPUTING, now)
+
+    def _request(self, chunks: Sequence[int], blocks: Sequence[int], now: float) -> None:
+        key = _shard_of(self._lease) if self._lease else None
+        if chunks and self._lease is not None:
+            self._send(m.Pull(self._lease.version, tuple(chunks)), now)
+        if blocks and key is not None:
+            self._send(m.Fetch(*key, tuple(blocks)), now)
+
+    def _on_outcome(self, outcome: Outcome, lease: m.Lease, now: float) -> None:
+        self._enter(State.SETTLING, now)
+        if isinstance(outcome, Failure):
+            self._say(
+                m.Failed(
+                    lease.lease, outcome.error[:4000], outcome.traceback[-32_000:], "", outcome.exit_code
+                ),
+                now,
+            )
+        elif isinstance(outcome, Contribution):
+            self._outcome = outcome
+            spent, self._spent = self._spent, dict.fromkeys(self._spent, 0.0)
+            push = m.Push(
+                lease=lease.lease,
+                samples=outcome.samples,
+                sums=outcome.sums,
+                layout=outcome.layout,
+                compute_s=outcome.compute_s,
+                wait_s=spent["wait"],
+                transfer_s=spent["transfer"],
+            )
+            self._say(push, now)
+            self._send_chunks(range(lease.grant))
+
+    def _send_chunks(self, chunks: Sequence[int]) -> None:
+        vector = self._outcome.vector if self._outcome else None
+        if vector is None or self._lease is None:
+            return
+        for index in chunks:
+            if index >= len(self._spans):
+                raise PeerError(f"the master asks for chunk {index}; the model has {len(self._spans)}")
+            span = self._spans[index]
+            part = vector[span.start : span.stop]
+            self._effects.append(Send(m.Chunk(self._lease.lease, index, checksum(part.data)), (part,)))
+
+    # -- time -----------------------------------------------------------------------------------------
+
+    def _beat(self, now: float) -> None:
+        if self._welcome is None or now < self._beat_at + self._welcome.heartbeat_interval_s:
+            return
+        self._beat_at = now
+        if self.state is not State.JOINING:
+            in_hand = (
+                self.state in (State.GATHERING, State.COMPUTING, State.SETTLING) and self._lease is not None
+            )
+            lease = self._lease.lease if in_hand and self._lease else 0
+            self._effects.append(Send(m.Heartbeat(lease, self.step)))
+
+    def _ask_again(self, now: float) -> None:
+        """The last request has had no answer for a while: make it again."""
+        self._asked_at = now
+        if self.state is State.JOINING:
+            self._send(self.join, now)
+        elif self.state is State.IDLE:
+            self._send(m.Ready(self._version), now)
+        elif self.state is State.GATHERING:
+            self._request(self._weights.ask_again(), self._rows.ask_again(), now)
+        elif self.state is State.SETTLING and self._said is not None:
+            self._send(self._said, now)
+
+    def _complain(self, silence: float) -> None:
+        if silence >= PATIENCE_S and not self._has_complained:
+            self._has_complained = True
+            left = self._master_timeout_s - silence
+            heard = f"nothing heard of the master for {silence:.0f} s ({self.state.value})"
+            self._effects.append(Note(f"{heard}; trying on for {left:.0f} s"))
+
+    def _give_up(self, now: float) -> None:
+        waited = f"{self._master_timeout_s:g} s"
+        if self._welcome is None:
+            question = "is it started, and is this its address?"
+            self._exit(69, f"nobody answers at the master's address for {waited}; {question}")
+        else:
+            heard = f"not heard of for {waited} ({self.state.value})"
+            self._exit(75, f"lost the master: {heard}; start it again and try again")
+
+    def _retry_s(self) -> float:
+        return JOIN_RETRY_S if self._welcome is None else self._welcome.retry_s
+
+    # -- small things ---------------------------------------------------------------------------------
+
+    def _enter(self, state: State, now: float) -> None:
+        """Change state, count the time spent in the one that ends, and ask what the new one asks."""
+        kind = _TIME_OF.get(self.state)
+        if kind is not None:
+            self._spent[kind] += now - self._since
+        self.state, self._since = state, now
+        if state is not State.SETTLING:
+            self._said = None
+        if state is State.IDLE:
+            self._lease, self._outcome = None, None
+            if self._leave_by < math.inf:
+                self._leave(now, 0, "asked to stop")
+            elif self._layout is None and self._job is not None:
+                self._compute(Prepare(self._job))
+                self._enter(State.PREPARING, now)
+            else:
+                self._send(m.Ready(self._version), now)
+        elif state is State.JOINING:
+            self._send(self.join, now)
+
+    def _compute(self, effect: Prepare | Compute) -> None:
+        self._is_busy = True
+        self._effects.append(effect)
+
+    def _say(self, message: m.Message, now: float) -> None:
+        self._said = message
+        self._send(message, now)
+
+    def _send(self, message: m.Message, now: float) -> None:
+        self._asked_at = now
+        self._effects.append(Send(message))
+
+    def _leave(self, now: float, exit_code: int, reason: str) -> None:
+        self._effects.append(Send(m.Leave(reason[:1000])))
+        self._exit(exit_code, reason)
+
+    def _exit(self, exit_code: int, reason: str) -> None:
+        self.state = State.LEFT
+        self._effects.append(Exit(exit_code, reason))
+
+    def _take_effects(self) -> list[Effect]:
+        effects, self._effects = self._effects, []
+        return effects
+
+
+_HANDLERS: dict[type[m.Message], Callable[..., None]] = {
+    m.Welcome: Worker._on_welcome,
+    m.Refused: Worker._on_refused,
+    m.Rejoin: Worker._on_rejoin,
+    m.Lease: Worker._on_lease,
+    m.Weights: Worker._on_weights,
+    m.Rows: Worker._on_rows,
+    m.Grant: Worker._on_grant,
+    m.Accepted: Worker._on_accepted,
+    m.Alive: Worker._on_alive,
+    m.Stop: Worker._on_stop,
+}
+
+_TIME_OF = {  # what a state's time counts as; computing is timed where it is done
+    State.IDLE: "wait",
+    State.GATHERING: "transfer",
+    State.SETTLING: "transfer",
+}
+
+
+def _shard_of(lease: m.Lease) -> tuple[str, int] | None:
+    """The split and shard a unit reads; None for initialise."""
+    if lease.kind == "initialise":
+        return None
+    return ("test" if lease.kind == "evaluate" else "train"), lease.shard
+
+
+def _checked(payloads: Sequence[memoryview], sizes: Sequence[int], expected: int) -> Sequence[memoryview]:
+    """The payloads, if they have these sizes in bytes and this checksum. Raises `PeerError`."""
+    if [len(payload) for payload in payloads] != list(sizes):
+        raise PeerError(f"payloads of {[len(payload) for payload in payloads]} bytes, expected {list(sizes)}")
+    if checksum(*payloads) != expected:
+        raise PeerError("a payload has a wrong checksum")
+    return payloads

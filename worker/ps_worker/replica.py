@@ -1,0 +1,219 @@
+"""The replica: a model bound to one flat vector, and the three kinds of unit computed on it.
+
+A unit is a pure function of the canonical weights, the shard's rows and names (round, shard) from which
+its randomness derives. The replica keeps nothing from one unit to the next but memory to compute in
+(and the optimizer's slots, where the plan says "local").
+"""
+
+import dataclasses
+import math
+import time
+from typing import Any
+
+from ps_common.arrays import Array, Device, HostArray, to_device, to_host
+from ps_common.errors import DataError
+from ps_common.job import Description
+from ps_common.layout import Entry, Layout
+from ps_common.seeds import Purpose, generator
+from ps_common.shards import shuffled
+from ps_common.vocabulary import from_plain
+from ps_worker import nn
+from ps_worker.effects import Contribution
+from ps_worker.rows import ShardRows
+
+SLOT = "optimizer."  # how an optimizer's slots are called in the layout
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """The objects a job is made of."""
+
+    model: nn.Layer
+    loss: nn.Loss
+    optimizer: nn.Optimizer
+    regularizer: nn.Regularizer | None
+    metrics: tuple[nn.Metric, ...]
+
+    @classmethod
+    def of(cls, job: Description) -> "Parts":
+        """Built from the description alone; raises `PeerError` for what is not in the vocabulary."""
+        return cls(*(from_plain(getattr(job, field.name)) for field in dataclasses.fields(cls)))
+
+
+@dataclasses.dataclass
+class Watch:
+    """What the computing side shows while it works, and how it is told to stop: read by another thread."""
+
+    step: int = 0
+    is_cancelled: bool = False
+
+
+class Replica:
+    """A replica of the job's model on a device.
+
+    vector: the flat vector on the device, weights first, then the averaged slots (see `Layout`).
+    """
+
+    def __init__(self, job: Description, parts: Parts, device: Device, watch: Watch) -> None:
+        self.job = job
+        self._parts = parts
+        self._device = device
+        self._watch = watch
+        x = job.train.fields[0]
+        self._network = nn.Network(parts.model, parts.loss, parts.regularizer, x.shape, job.plan.dtype)
+        self.layout = Layout(self._entries())
+        xp = device.xp
+        self.vector = xp.zeros(self.layout.nbytes, xp.uint8)
+        (self._weights,) = self.layout.run_views(self.vector, "weight")
+        self._gradient = xp.zeros_like(self._weights)
+        self._scratch = nn.scratch_for(self._weights)
+        self._own_slots = self._new_slots() if job.plan.optimizer_state != "average" else {}
+        self._slots_of: dict[int, dict[str, Array]] = {}  # by shard, where they are local
+        self._bind()
+
+    def initialise(self) -> Contribution:
+        """The unit "initialise": the first weights, from the seed."""
+        began = time.perf_counter()
+        first = self._network.initial(generator(self.job.seed, Purpose.INITIALISE))
+        self.vector[...] = 0
+        for name, view in self.layout.views(self.vector).items():
+            if name in first:
+                view[...] = to_device(first[name], self._device)
+        return self._contribution(0, {}, began, layout=self.layout.to_plain())
+
+    def train(self, base: HostArray, rows: ShardRows, round_: int, shard: int) -> Contribution:
+        """The unit (round, shard): the plan's local steps from `base` on the shard's next batches.
+
+        Raises `DataError` for a loss that is no number.
+        """
+        began = time.perf_counter()
+        job, schedule = self.job, self.job.schedule
+        slots = self._begin(base, shard)
+        positions = schedule.positions(round_, shard)
+        order = shuffled(job.seed, schedule.epoch(round_), shard, schedule.shards.size(shard))
+        chosen = order[positions.start : positions.stop]
+        context = nn.Context(training=True, rng=generator(job.seed, Purpose.TRAIN, round_, shard))
+        sums = Sums(self._parts.metrics if job.test is None else ())
+        for first in range(0, len(chosen), job.plan.batch_size):
+            x, y = self._to_device(rows.take(chosen[first : first + job.plan.batch_size]))
+            loss_sum, output = self._network.train_step(x, y, context)
+            self._parts.optimizer.step(self._weights, self._gradient, slots, self._scratch)
+            sums.add(loss_sum, output, y)
+            self._watch.step += 1
+            if self._watch.is_cancelled:
+                break
+        values = sums.values()
+        self._require_finite(values, f"round {round_}, shard {shard}")
+        if job.plan.optimizer_state == "local":
+            self._slots_of[shard] = {name: slot.copy() for name, slot in slots.items()}
+        return self._contribution(len(chosen), values, began)
+
+    def evaluate(self, base: HostArray, rows: ShardRows, shard: int) -> Contribution:
+        """The unit that evaluates `base` on all rows of a test shard."""
+        began = time.perf_counter()
+        self._load(base)
+        sums = Sums(self._parts.metrics)
+        for _, block in rows.blocks():
+            x, y = self._to_device(block)
+            loss_sum, output = self._network.evaluate(x, y)
+            sums.add(loss_sum, output, y)
+            self._watch.step += 1
+            if self._watch.is_cancelled:
+                break
+        values = sums.values()
+        self._require_finite(values, f"test shard {shard}")
+        return Contribution(rows.size, values, time.perf_counter() - began)
+
+    def check(self, split: str, shard: int, rows: ShardRows) -> None:
+        """Raise `DataError` naming the first sample of a shard whose target the loss cannot take."""
+        for first, (_, targets) in rows.blocks():
+            where = f"{split} data, shard {shard}" + (f", from sample {first} on" if first else "")
+            self._parts.loss.check_targets(targets, self._network.output_shape, where)
+
+    def _entries(self) -> list[Entry]:
+        dtype = self.job.plan.dtype
+        specification = self._network.specification()
+        entries = [
+            Entry(n, p.shape, dtype, "weight" if p.trained else "buffer") for n, p in specification.items()
+        ]
+        if self.job.plan.optimizer_state == "average":
+            trained = sum(entry.size for entry in entries if entry.role == "weight")
+            slots = self._parts.optimizer.slots(trained)
+            entries += [Entry(SLOT + name, shape, dtype, "slot") for name, shape in slots.items()]
+        return entries
+
+    def _new_slots(self) -> dict[str, Array]:
+        xp, dtype = self._device.xp, self.job.plan.dtype
+        shapes = self._parts.optimizer.slots(self._weights.size)
+        return {name: xp.zeros(shape, dtype) for name, shape in shapes.items()}
+
+    def _bind(self) -> None:
+        """Point the network and the optimizer at their parts of the flat buffers."""
+        views = self.layout.views(self.vector)
+        names = {e.name for e in self.layout.entries if e.role != "slot"}
+        gradients, at = {}, 0
+        for entry in self.layout.entries:
+            if entry.role == "weight":
+                gradients[entry.name] = self._gradient[at : at + entry.size].reshape(entry.shape)
+                at += entry.size
+        self._network.bind({name: views[name] for name in names}, gradients)
+        self._slots = {
+            n.removeprefix(SLOT): view for n, view in views.items() if n not in names
+        } or self._own_slots
+
+    def _load(self, base: HostArray) -> None:
+        self.vector[...] = to_device(base, self._device)
+
+    def _begin(self, base: HostArray, shard: int) -> dict[str, Array]:
+        """Load the canonical weights; return the optimizer's slots as the plan wants them."""
+        self._load(base)
+        kept = self._slots_of.get(shard, {})
+        for name, slot in self._own_slots.items():
+            slot[...] = kept.get(name, 0)
+        return self._slots
+
+    def _to_device(self, fields: tuple[HostArray, ...]) -> tuple[Array, Array]:
+        x, y = (to_device(field, self._device) for field in fields)
+        return x, y
+
+    def _contribution(
+        self, samples: int, sums: dict[str, list[float]], began: float, layout: Any = None
+    ) -> Contribution:
+        vector = to_host(self.vector)
+        return Contribution(samples, sums, time.perf_counter() - began, vector, layout)
+
+    def _require_finite(self, sums: dict[str, list[float]], where: str) -> None:
+        total, samples = sums["loss"]
+        if self._watch.is_cancelled or math.isfinite(total):
+            return
+        raise DataError(
+            f"the loss became {total / samples} in {where}; the learning rate may be too high "
+            "or the data may hold NaN or infinity"
+        )
+
+
+class Sums:
+    """The sums of the loss and the metrics over a unit, kept on the device until the end."""
+
+    def __init__(self, metrics: tuple[nn.Metric, ...]) -> None:
+        self._metrics = metrics
+        self._totals: dict[str, tuple[Array, ...]] = {}
+        self._samples = 0
+
+    def add(self, loss_sum: Array, output: Array, target: Array) -> None:
+        self._samples += len(output)
+        self._add("loss", (loss_sum,))
+        for metric in self._metrics:
+            self._add(metric.name, metric.sums(output, target))
+
+    def values(self) -> dict[str, list[float]]:
+        """Numerator and denominator by name."""
+        values = {name: [float(part) for part in parts] for name, parts in self._totals.items()}
+        values["loss"].append(float(self._samples))
+        return values
+
+    def _add(self, name: str, parts: tuple[Array, ...]) -> None:
+        before = self._totals.get(name)
+        self._totals[name] = (
+            parts if before is None else tuple(a + b for a, b in zip(before, parts, strict=True))
+        )
