@@ -41,9 +41,7 @@ def run(command: click.Command, name: str, args: Sequence[str] | None = None) ->
         )
     except click.ClickException as error:
         error.show(sys.stderr)
-        return (
-            UsageError.exit_code
-        )  # click's own is 1 for a file that cannot be opened: here 1 is the user's code
+        return UsageError.exit_code  # click has 1 for a file it cannot open: here 1 is the user's code
     except click.Abort:
         return 130
     except ParamserverError as error:

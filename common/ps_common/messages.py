@@ -112,7 +112,7 @@ class Fetch(Message):
 
 @dataclasses.dataclass(frozen=True)
 class Push(Message):
-    """Offers the contribution of a unit. Answered by Grant while chunks are missing, then Accepted or Lease."""
+    """Offers the contribution of a unit. Answered by Grants, then Accepted or a Lease."""
 
     lease: Count
     samples: Count  # really processed: the contribution's weight in the average

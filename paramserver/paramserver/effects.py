@@ -69,3 +69,23 @@ class Finished:
 
 
 Effect = Send | SendRows | Save | Note | Finished
+
+
+class Outbox:
+    """The effects of one call of the machine, in order."""
+
+    def __init__(self) -> None:
+        self._effects: list[Effect] = []
+
+    def put(self, effect: Effect) -> None:
+        self._effects.append(effect)
+
+    def send(self, to: bytes, message: Message, *payloads: HostArray) -> None:
+        self._effects.append(Send(to, message, payloads))
+
+    def note(self, event: str, text: str, urgent: bool = False, **fields: Any) -> None:
+        self._effects.append(Note(event, text, fields, urgent))
+
+    def take(self) -> list[Effect]:
+        effects, self._effects = self._effects, []
+        return effects

@@ -48,7 +48,8 @@ class Stage:
         self.round = round_
         self.units = {shard: Unit(kind, round_, shard) for shard in shards}
         self._open = dict.fromkeys(shards)  # in order
-        self._leases: dict[int, Lease] = {}
+        self._leases: dict[int, Lease] = {}  # by number
+        self._by_shard: dict[int, Lease] = {}
         self.failures: dict[int, list[bytes]] = {}  # shard -> senders that failed at it
         self.sums: dict[int, dict[str, list[float]]] = {}  # shard -> metric sums, of units that are done
 
@@ -64,21 +65,30 @@ class Stage:
     def leases(self) -> tuple[Lease, ...]:
         return tuple(self._leases.values())
 
+    def lease_of_shard(self, shard: int) -> Lease | None:
+        return self._by_shard.get(shard)
+
     def lease(self, number: int) -> Lease | None:
         return self._leases.get(number)
 
     def begin(self, lease: Lease) -> None:
         del self._open[lease.unit.shard]
         self._leases[lease.number] = lease
+        self._by_shard[lease.unit.shard] = lease
 
     def reopen(self, lease: Lease) -> None:
         """The lease ended without a contribution; the unit is open again, before units never tried."""
-        del self._leases[lease.number]
+        self._end(lease)
         self._open = {lease.unit.shard: None, **self._open}
 
-    def finish(self, lease: Lease, sums: dict[str, list[float]]) -> None:
+    def finish(self, lease: Lease) -> None:
+        """The lease's contribution is in."""
+        self._end(lease)
+        self.sums[lease.unit.shard] = lease.sums
+
+    def _end(self, lease: Lease) -> None:
         del self._leases[lease.number]
-        self.sums[lease.unit.shard] = sums
+        del self._by_shard[lease.unit.shard]
 
     def expired(self, now: float) -> list[Lease]:
         return [lease for lease in self._leases.values() if lease.deadline <= now]

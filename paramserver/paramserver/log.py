@@ -99,7 +99,7 @@ class LiveDisplay:
 
 def worker_states(master: Master, now: float) -> list[tuple[str, str, str, int, int]]:
     """Name, device, what it does, units and samples of each worker."""
-    stage = master.stage
+    stage = master.leasing.stage
     rows: list[tuple[str, str, str, int, int]] = []
     for member in master.members:
         lease: Any = stage.lease(member.lease) if stage and member.lease else None

@@ -151,7 +151,7 @@ class Loop:
         try:
             message = decode(frames)
         except PeerError as error:
-            self._perform(self.master.refuse_frames(sender, error))
+            self._perform(self.master.refuse(sender, error))
             return
         self._perform(self.master.handle(sender, message, frames[1:], time.monotonic()))
 
@@ -187,9 +187,7 @@ class Loop:
         for block in fetch.blocks:
             if source is None or block * rows >= size:
                 self._perform(
-                    self.master.refuse_frames(
-                        effect.to, PeerError(f"there is no block {block} of {fetch.split}")
-                    )
+                    self.master.refuse(effect.to, PeerError(f"there is no block {block} of {fetch.split}"))
                 )
                 return
             arrays = source.read(shards.rows_between(fetch.shard, block * rows, (block + 1) * rows))
@@ -206,7 +204,7 @@ class Loop:
             self._writer.put(snapshot)
 
     def _train_seconds(self) -> float:
-        return self.master.seconds_before + time.monotonic() - self.master.started_at
+        return self.master.seconds_before + time.monotonic() - (self.master.started_at or time.monotonic())
 
     def _on_written(self, path: Path | None, error: Exception | None) -> None:
         """Called in the writer's thread."""

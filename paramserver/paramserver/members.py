@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
-from ps_common.messages import Join
+from ps_common.messages import Join, Push
 
 
 @dataclasses.dataclass
@@ -31,6 +31,12 @@ class Member:
     wait_s: float = 0.0
     transfer_s: float = 0.0
     rejections: int = 0
+
+    def count_times(self, push: Push) -> None:
+        """Add the seconds that a contribution took."""
+        self.compute_s += push.compute_s
+        self.wait_s += push.wait_s
+        self.transfer_s += push.transfer_s
 
     def record(self) -> dict[str, Any]:
         """This member's line in the run's record."""

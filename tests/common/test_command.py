@@ -69,6 +69,11 @@ def test_wrong_usage_is_2_and_names_the_nearest(args, told, capsys):
     assert told in capsys.readouterr().err
 
 
+def test_clicks_own_1_is_2_since_1_is_the_users_code(capsys):
+    assert command.run(ending(click.FileError("job.py", "no such file")), "ps-x", ["train"]) == 2
+    assert "job.py" in capsys.readouterr().err
+
+
 def test_help_is_0(capsys):
     assert command.run(ending(), "ps-x", ["--help"]) == 0
     assert "train" in capsys.readouterr().out

@@ -94,7 +94,7 @@ class Computing:
             return Parts.of(job)
         if self._job_target is None:
             raise UsageError(
-                "this job holds classes of its own; start the worker with --job FILE, the job's file"
+                "this job holds classes of its own; start the worker with --job FILE"
             )
         loaded = load_job(self._job_target, job.overrides)
         if loaded.describe().digest != job.digest:
@@ -135,7 +135,7 @@ def _open(data: DataDescription, split: str) -> Source:
     if here != masters:
         raise DataError(
             f"the {split} data here is not the master's: {source!r} has fingerprint {here[:12]}, the master's "
-            f'is {masters[:12]}; copy the same files here, or set the plan\'s data="stream"'
+            f'is {masters[:12]}; copy the same files, or set the plan\'s data="stream"'
         )
     return source
 

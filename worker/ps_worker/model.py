@@ -25,7 +25,7 @@ class Model:
     device: Device
 
     def predict(self, x: npt.ArrayLike) -> Array:
-        """The output, a NumPy array of shape (n, *output_shape), for a batch `x` of shape (n, *input_shape)."""
+        """The output, NumPy of shape (n, *output_shape), for a batch `x` of shape (n, *input_shape)."""
         xp = self.device.xp
         return to_host(self.network.predict(xp.asarray(x)))
 

@@ -1,0 +1,63 @@
+"""The canonical weights: one flat vector at a version, its chunks, and the vectors it is averaged into."""
+
+from collections.abc import Callable, Sequence
+
+from paramserver.rounds import Round, Vectors
+from paramserver.settings import Settings
+from ps_common.arrays import HostArray
+from ps_common.errors import PeerError
+from ps_common.layout import ChunkSpan, Layout
+from ps_common.wire import checksum
+
+
+class Canonical:
+    """The weights of the last closed version. `layout` and `vector` are None before they are initialised.
+
+    is_free: whether nobody reads a vector any more, so that it may be written again.
+    """
+
+    def __init__(self, settings: Settings, is_free: Callable[[HostArray], bool]) -> None:
+        self.layout: Layout | None = None
+        self.vector: HostArray | None = None
+        self._settings = settings
+        self._is_free = is_free
+        self._vectors = Vectors(0, is_free)
+        self._spans: tuple[ChunkSpan, ...] = ()
+        self._checksums: dict[int, int] = {}  # of chunks of this version, made when first sent
+
+    @property
+    def chunks(self) -> int:
+        return len(self._spans)
+
+    @property
+    def nbytes(self) -> int:
+        return self.layout.nbytes if self.layout else 0
+
+    def agree(self, layout: Layout, vector: HostArray | None = None) -> None:
+        """The layout is known: from the unit "initialise", or with its vector from a checkpoint."""
+        self.layout, self.vector = layout, vector
+        self._spans = layout.chunks(self._settings.chunk_bytes)
+        self._vectors = Vectors(layout.nbytes, self._is_free)
+
+    def new_round(self, shards: Sequence[int], samples: Sequence[int]) -> Round:
+        """An average of these shards, to become the next version."""
+        settings = self._settings
+        budget = max(settings.held_bytes, self.nbytes)
+        return Round(shards, samples, self._spans, self._vectors.take(), settings.window, budget)
+
+    def adopt(self, closed: Round) -> None:
+        """A round is closed: its vector is the next version."""
+        if self.vector is not None:
+            self._vectors.retire(self.vector)
+        self.vector = closed.out
+        self._checksums.clear()
+
+    def chunk(self, index: int) -> tuple[HostArray, int]:
+        """A chunk's bytes and checksum. Raises `PeerError` where there is none."""
+        if self.vector is None or index >= len(self._spans):
+            raise PeerError(f"there is no chunk {index}; the model has {len(self._spans)}")
+        span = self._spans[index]
+        part = self.vector[span.start : span.stop]
+        if index not in self._checksums:
+            self._checksums[index] = checksum(part.data)
+        return part, self._checksums[index]
