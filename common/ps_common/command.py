@@ -3,17 +3,20 @@
 finished                       its own code, or 0
 click's usage error            2, with the usage and the nearest right name
 `ParamserverError`             its own exit code, "NAME: message", no traceback
+the user's own code raised     1, its traceback, from its own first line on, and the same
 interrupted (Ctrl-C)           130
 anything else                  70, the traceback and "this is a bug"
 """
 
+import importlib
 import sys
 import traceback
 from collections.abc import Sequence
 
 import click
 
-from ps_common.errors import ParamserverError, UsageError
+from ps_common import loader
+from ps_common.errors import JobCodeError, ParamserverError, UsageError
 from ps_common.spelling import nearest
 
 
@@ -45,6 +48,8 @@ def run(command: click.Command, name: str, args: Sequence[str] | None = None) ->
     except click.Abort:
         return 130
     except ParamserverError as error:
+        if isinstance(error, JobCodeError) and error.__cause__ is not None:
+            traceback.print_exception(_from_users_code(error.__cause__))
         print(f"{name}: {error}", file=sys.stderr)
         return error.exit_code
     except Exception:
@@ -52,3 +57,19 @@ def run(command: click.Command, name: str, args: Sequence[str] | None = None) ->
         print(f"{name}: this is a bug; please report it with the traceback above", file=sys.stderr)
         return 70
     return result if type(result) is int else 0  # a bool or anything else is no exit code
+
+
+def _from_users_code(error: BaseException) -> BaseException:
+    """The error with the frames that led to the user's file left out."""
+    trace = error.__traceback__
+    while trace is not None and _leads_to_it(trace.tb_frame.f_code.co_filename):
+        trace = trace.tb_next
+    return error.with_traceback(trace)
+
+
+def _leads_to_it(filename: str) -> bool:
+    return (
+        filename == loader.__file__
+        or filename.startswith("<frozen importlib")
+        or filename == importlib.__file__
+    )

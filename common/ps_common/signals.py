@@ -14,14 +14,17 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class WakePipe:
-    """A pipe whose reading end is polled; `wake` may be called from any thread or signal handler."""
+    """A pipe whose reading end is polled; `wake` may be called from any thread or signal handler.
 
-    def __init__(self) -> None:
+    parent: the process that started this one, which may be gone by now; None: whichever it still has.
+    """
+
+    def __init__(self, parent: int | None = None) -> None:
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._reader, False)
         os.set_blocking(self._writer, False)
         self.signal: int | None = None  # the first stop signal that came
-        self._parent = os.getppid()
+        self._parent = parent or os.getppid()
 
     def fileno(self) -> int:
         return self._reader
@@ -41,8 +44,13 @@ class WakePipe:
         return os.getppid() != self._parent
 
     def close(self) -> None:
-        os.close(self._reader)
-        os.close(self._writer)
+        reader, writer = self._reader, self._writer
+        self._reader = (
+            self._writer
+        ) = -1  # first: a late `wake` must not write to whoever gets the number next
+        for end in (reader, writer):
+            if end >= 0:
+                os.close(end)
 
     @contextlib.contextmanager
     def catching_signals(self) -> Iterator[None]:

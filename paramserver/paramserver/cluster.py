@@ -26,6 +26,7 @@ from typing import Any, Self
 from ps_common.errors import ParamserverError, TimedOut
 
 START_TIMEOUT_S = 60.0  # for the master to load its job and listen
+LEAVE_S = 2.0  # for a worker to leave by itself once the master has ended
 POLL_S = 0.02
 
 
@@ -85,7 +86,11 @@ class LocalCluster:
     # -- life -----------------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(
@@ -94,18 +99,21 @@ class LocalCluster:
         self.close()
 
     def start(self) -> None:
-        """Start the master, then the workers."""
+        """Start the master, then the workers, unless there was nothing left to do."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.start_master()
-        for _ in range(self._count):
-            self.start_worker()
+        if self.start_master().is_alive:
+            for _ in range(self._count):
+                self.start_worker()
 
     def start_master(self) -> Child:
-        """Start the master and wait until it listens; once more after `kill_master`, at the same address."""
+        """Start the master and wait until it listens; once more after `kill_master`, at the same address.
+
+        A master that resumes a finished run ends at once.
+        """
         address_file = self.folder / "address"
         address_file.unlink(missing_ok=True)
         self._masters_started += 1
-        flags = ["--bind", self.address, "--address-file", str(address_file), "--leave-with-parent"]
+        flags = ["--bind", self.address, "--address-file", str(address_file)]
         if not any(flag == "--workers" for flag in self._server_flags):
             flags += ["--workers", str(max(1, self._count))]
         if not any(flag == "--json" for flag in self._server_flags):
@@ -116,6 +124,8 @@ class LocalCluster:
         deadline = time.monotonic() + START_TIMEOUT_S
         while not address_file.exists():
             if not self.master.is_alive:
+                if self.master.process.returncode == 0:
+                    return self.master
                 self._fail(self.master)
             if time.monotonic() > deadline:
                 raise TimedOut(
@@ -129,7 +139,7 @@ class LocalCluster:
         """Start one more worker."""
         number = len(self.workers)
         log = self.folder / f"worker-{number}.log"
-        command = ["-m", "ps_worker.cli", "--master", self.address, "--job", self.job, "--leave-with-parent"]
+        command = ["-m", "ps_worker.cli", "--master", self.address, "--job", self.job]
         child = self._spawn(f"worker {number}", [*command, *self._worker_flags, *flags], log)
         self.workers.append(child)
         return child
@@ -197,11 +207,12 @@ class LocalCluster:
                     f"the run goes on after {timeout_s:g} s; the master's log:\n{self.master_log()[-4000:]}"
                 )
             time.sleep(POLL_S)
-        for child in self.workers:
-            left = 35.0 if deadline is None else max(5.0, deadline - time.monotonic())
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                child.process.wait(left)
-        return self.master.process.returncode
+        self._wait_for_workers(LEAVE_S)
+        for child in self.workers:  # it never met the master, or the master was killed: no use in waiting on
+            if child.is_alive:
+                child.process.terminate()
+        self._wait_for_workers(LEAVE_S)
+        return exit_code(self.master)
 
     def record(self) -> dict[str, Any]:
         """The record the master wrote."""
@@ -226,9 +237,18 @@ class LocalCluster:
         with contextlib.ExitStack() as stack:
             stream = stack.enter_context(log.open("wb")) if log is not None else None
             process = subprocess.Popen(
-                [sys.executable, *arguments], stdin=subprocess.DEVNULL, stderr=stream, process_group=0
+                [sys.executable, *arguments, "--leave-with", str(os.getpid())],
+                stdin=subprocess.DEVNULL,
+                stderr=stream,
+                process_group=0,
             )
         return Child(name, process, log)
+
+    def _wait_for_workers(self, timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        for child in self.workers:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.process.wait(max(0.0, deadline - time.monotonic()))
 
     def _signal(self, child: Child, how: signal.Signals) -> None:
         if child.is_alive:
@@ -250,6 +270,13 @@ class LocalCluster:
             raise ClusterError(f"every worker left with an error:\n{self.worker_log(0)[-2000:]}", worst)
 
     def _fail(self, master: Child) -> None:
-        code = master.process.wait()
+        master.process.wait()
+        code = exit_code(master)
         text = f"the master ended with exit code {code}:\n{self.master_log()[-4000:]}"
         raise ClusterError(text, code, is_shown=self._show)
+
+
+def exit_code(child: Child) -> int:
+    """How a child that has ended ended, as a shell counts: 128 and the number of the signal that ended it."""
+    code: int = child.process.returncode
+    return code if code >= 0 else 128 - code

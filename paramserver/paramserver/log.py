@@ -52,10 +52,10 @@ class LiveDisplay:
         self._master = master
         self._log = log
         self._console = Console(stderr=True)
-        self._live = Live(self._draw(0.0), console=self._console, auto_refresh=False, transient=True)
         self._next_at = 0.0
         self._last = (time.monotonic(), master.progress.samples)
         self._rate = 0.0
+        self._live = Live(self._draw(0.0), console=self._console, auto_refresh=False, transient=True)
 
     def start(self) -> None:
         self._live.start()

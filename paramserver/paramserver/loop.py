@@ -6,11 +6,9 @@ It decides nothing.
 
 import contextlib
 import dataclasses
-import ipaddress
 import math
 import os
 import time
-import urllib.parse
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,7 +20,9 @@ from paramserver.effects import Effect, Finished, Note, Save, Send, SendRows, Sn
 from paramserver.log import LiveDisplay, Log
 from paramserver.machine import Master
 from paramserver.record import Record
+from paramserver.serving import Serving
 from paramserver.settings import Settings
+from ps_common import address
 from ps_common import messages as m
 from ps_common.arrays import HostArray
 from ps_common.errors import PeerError, UsageError
@@ -33,20 +33,6 @@ from ps_common.wire import Buffer, checksum, decode, encode
 MESSAGES_AT_ONCE = 64  # handled between two looks at the clock, so that traffic cannot starve time
 QUEUE_MESSAGES = 256  # a peer's queue; a reader this far behind is asked again later
 FLUSH_MS = 2000  # for the last messages to leave
-
-
-@dataclasses.dataclass(frozen=True)
-class Serving:
-    """Where and how a master serves, beside its machine's settings."""
-
-    bind: str
-    advertise: str | None = None
-    insecure: bool = False
-    address_file: Path | None = None
-    checkpoint_folder: Path | None = None
-    model_file: Path | None = None
-    leave_with_parent: bool = False
-    is_live: bool = False
 
 
 class Pins:
@@ -76,6 +62,7 @@ class Loop:
     ) -> None:  # fmt: skip
         self.record = Record()
         self.outcome: Finished | None = None
+        self._asked_at: float | None = None  # to stop
         self._serving = serving
         self._log = log
         self._pins = Pins()
@@ -83,7 +70,7 @@ class Loop:
         self.master = Master(
             description, settings, run, time.monotonic(), snapshot=snapshot, is_free=self._pins.is_free
         )
-        self._wake = WakePipe()
+        self._wake = WakePipe(serving.leave_with)
         self._context = zmq.Context(io_threads=1)
         self._socket = self._context.socket(zmq.ROUTER)
         self._written: list[Note] = []
@@ -95,19 +82,19 @@ class Loop:
     def run(self) -> Finished:
         """Serve until the run is over; close everything, whatever happens."""
         display: LiveDisplay | None = None
-        try:
-            bound = self._bind()
-            self.address = self._serving.advertise or bound
-            self._tell_address(bound)
-            if self._serving.is_live:
-                display = LiveDisplay(self.master, self._log)
-                display.start()
-            with self._wake.catching_signals():
+        with self._wake.catching_signals():
+            try:
+                bound = self._bind()
+                self.address = self._serving.advertise or address.reachable(bound)
+                self._tell_address(bound)
+                if self._serving.is_live:
+                    display = LiveDisplay(self.master, self._log)
+                    display.start()
                 self._serve(display)
-        finally:
-            if display is not None:
-                display.stop()
-            self._close()
+            finally:
+                if display is not None:
+                    display.stop()
+                self._close()
         if self.outcome is None:
             raise AssertionError("the loop ended before the run")
         return self.outcome
@@ -118,7 +105,6 @@ class Loop:
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._wake.fileno(), zmq.POLLIN)
-        asked_to_stop = False
         while self.outcome is None:
             wait_s = max(0.0, self.master.next_deadline() - time.monotonic())
             ready = dict(poller.poll(math.ceil(min(wait_s, 1.0) * 1000)))
@@ -129,9 +115,9 @@ class Loop:
             now = time.monotonic()
             if now >= self.master.next_deadline():
                 self._perform(self.master.tick(now))
-            is_orphan = self._serving.leave_with_parent and self._wake.is_orphan
-            if (self._wake.signal is not None or is_orphan) and not asked_to_stop:
-                asked_to_stop = True
+            is_orphan = self._serving.leave_with is not None and self._wake.is_orphan
+            if (self._wake.signal is not None or is_orphan) and self._asked_at is None:
+                self._asked_at = now
                 self._perform(self.master.stop(now))
             while self._written:
                 self._take_note(self._written.pop(0))
@@ -228,7 +214,6 @@ class Loop:
     def _bind(self) -> str:
         """Bind, and return the address with its real port."""
         bind = self._serving.bind
-        require_loopback(bind, self._serving.insecure)
         socket = self._socket
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
@@ -239,7 +224,7 @@ class Loop:
         socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
         socket.setsockopt(zmq.HEARTBEAT_IVL, 2000)
         socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 10_000)
-        socket.setsockopt(zmq.IPV6, 1)
+        socket.setsockopt(zmq.IPV6, address.needs_ipv6(self._serving.host))
         try:
             socket.bind(bind)
         except zmq.ZMQError as error:
@@ -252,7 +237,7 @@ class Loop:
         return socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
     def _tell_address(self, bound: str) -> None:
-        if self._serving.insecure:
+        if self._serving.is_open:
             text = (
                 f"INSECURE: {bound} is open to anyone who can reach it; use it only on a network of your own"
             )
@@ -265,10 +250,11 @@ class Loop:
             temporary.replace(path)
 
     def _close(self) -> None:
-        timeout_s = self.master.settings.shutdown_timeout_s / 2
+        spent_s = 0.0 if self._asked_at is None else time.monotonic() - self._asked_at
+        timeout_s = max(1.0, self.master.settings.shutdown_timeout_s - spent_s)
         if self._writer is not None and not self._writer.close(timeout_s):
             self._take_note(
-                Note("checkpoint", f"the last checkpoint was not written in {timeout_s} s", urgent=True)
+                Note("checkpoint", f"the last checkpoint was not written in {timeout_s:.0f} s", urgent=True)
             )
         for note in self._written:
             self._take_note(note)
@@ -287,20 +273,3 @@ _PERFORM: dict[type, Callable[..., None]] = {
     Note: Loop._take_note,
     Finished: Loop._finish,
 }
-
-
-def require_loopback(bind: str, insecure: bool) -> None:
-    """Raise `UsageError` for an address that others can reach, unless that is what was asked for."""
-    url = urllib.parse.urlsplit(bind)
-    if url.scheme != "tcp" or not url.hostname:
-        raise UsageError(f"--bind must look like tcp://127.0.0.1:5555, not {bind!r}")
-    host = "0.0.0.0" if url.hostname == "*" else url.hostname  # noqa: S104
-    with contextlib.suppress(ValueError):
-        if ipaddress.ip_address(host).is_loopback:
-            return
-    if host == "localhost" or insecure:
-        return
-    raise UsageError(
-        f"--bind {bind} can be reached from other machines, and anyone who reaches it can join the run; "
-        "bind tcp://127.0.0.1:PORT, or say --insecure if the network is yours alone"
-    )

@@ -9,7 +9,8 @@ from typing import Any
 from paramserver import checkpoint
 from paramserver.effects import Finished, Note, Snapshot
 from paramserver.log import Log
-from paramserver.loop import Loop, Serving
+from paramserver.loop import Loop
+from paramserver.serving import Serving
 from paramserver.settings import Settings
 from ps_common import weights_file
 from ps_common.errors import CheckpointError, UsageError

@@ -3,11 +3,10 @@
 import os
 import socket
 import sys
-import urllib.parse
 
 import click
 
-from ps_common import arrays, command
+from ps_common import address, arrays, command
 from ps_common import messages as m
 from ps_common.errors import UsageError
 from ps_common.loader import file_digest
@@ -17,7 +16,11 @@ from ps_worker.loop import Loop, Working, libraries
 @click.command(context_settings={"auto_envvar_prefix": "PS", "show_default": True})
 @click.option("--master", default="tcp://127.0.0.1:5555", metavar="URL", help="Address of the master.")
 @click.option(
-    "--job", "job_target", metavar="FILE", help="The job's file: the master's; needed for own code."
+    "--job",
+    "job_target",
+    envvar="PS_JOB",  # click would take the parameter's name, not the flag's
+    metavar="FILE",
+    help="The job's file: the master's; needed for own code.",
 )
 @click.option("--device", default="auto", metavar="auto|cpu|cuda[:i]", help="Where to compute.")
 @click.option(
@@ -39,7 +42,7 @@ from ps_worker.loop import Loop, Working, libraries
     help="Leave at the latest then.",
 )
 @click.option(
-    "--leave-with-parent", is_flag=True, help="Stop when the process that started this one is gone."
+    "--leave-with", type=int, metavar="PID", help="Stop when this process, which started it, is gone."
 )
 @click.option("--quiet", is_flag=True, help="Say nothing but errors.")
 def cli(
@@ -50,17 +53,15 @@ def cli(
     name: str,
     master_timeout: float,
     shutdown_timeout: float,
-    leave_with_parent: bool,
+    leave_with: int | None,
     quiet: bool,
 ) -> int:
     """Train for the master at --master until its run is over."""
-    url = urllib.parse.urlsplit(master)
-    if url.scheme != "tcp" or not url.hostname or not _port(url):
+    parts = address.split(master)
+    if parts is None or parts[1] == 0:
         raise UsageError(f"--master must look like tcp://host:5555, not {master!r}")
     place = arrays.device(device)
-    working = Working(
-        master, place, job_target, threads, master_timeout, shutdown_timeout, leave_with_parent, quiet
-    )
+    working = Working(master, place, job_target, threads, master_timeout, shutdown_timeout, leave_with, quiet)
     join = m.Join(
         protocol=m.PROTOCOL,
         name=name,
@@ -78,13 +79,6 @@ def cli(
     if left.exit_code:
         print(f"ps-worker: {left.reason}", file=sys.stderr)
     return left.exit_code
-
-
-def _port(url: urllib.parse.SplitResult) -> int | None:
-    try:
-        return url.port
-    except ValueError:
-        return None
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 import zmq
 
+from ps_common import address
 from ps_common import messages as m
 from ps_common.arrays import Device
 from ps_common.errors import PeerError
@@ -38,7 +39,7 @@ class Working:
     threads: int | None = None
     master_timeout_s: float = 120.0
     shutdown_timeout_s: float = 30.0
-    leave_with_parent: bool = False
+    leave_with: int | None = None  # the process that started this one: when it is gone
     is_quiet: bool = False
 
 
@@ -49,11 +50,12 @@ class Loop:
         self._working = working
         now = time.monotonic()
         self._machine = Worker(join, now, working.master_timeout_s, working.shutdown_timeout_s)
-        self._wake = WakePipe()
+        self._wake = WakePipe(working.leave_with)
         self._computing = Computing(working.device, working.job_target, working.threads, self._wake.wake)
         self._context = zmq.Context(io_threads=1)
         self._socket = self._context.socket(zmq.DEALER)
         self._exit: Exit | None = None
+        self._asked_at: float | None = None  # to stop
 
     def run(self) -> Exit:
         """Work until the run is over; close everything, whatever happens."""
@@ -71,7 +73,6 @@ class Loop:
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._wake.fileno(), zmq.POLLIN)
-        asked_to_stop = False
         while self._exit is None:
             wait_s = max(0.0, self._machine.next_deadline() - time.monotonic())
             ready = dict(poller.poll(math.ceil(min(wait_s, 1.0) * 1000)))
@@ -85,9 +86,10 @@ class Loop:
             self._machine.step = self._computing.watch.step
             if now >= self._machine.next_deadline():
                 self._perform(self._machine.tick(now))
-            is_orphan = self._working.leave_with_parent and self._wake.is_orphan
-            if (self._wake.signal is not None or is_orphan) and not asked_to_stop:
-                asked_to_stop = True
+            is_orphan = self._working.leave_with is not None and self._wake.is_orphan
+            if (self._wake.signal is not None or is_orphan) and self._asked_at is None:
+                self._asked_at = now
+                self._note(Note("asked to stop: leaving after the unit in hand"))
                 self._perform(self._machine.stop(now))
 
     def _receive(self) -> None:
@@ -139,12 +141,14 @@ class Loop:
         socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
         socket.setsockopt(zmq.HEARTBEAT_IVL, 2000)
         socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 10_000)
-        socket.setsockopt(zmq.IPV6, 1)
+        host, _ = address.split(self._working.master) or ("", 0)
+        socket.setsockopt(zmq.IPV6, address.needs_ipv6(host))
         socket.connect(self._working.master)
 
     def _close(self) -> None:
         """Leave nothing behind; a step that does not end is left to the end of the process."""
-        self._computing.close(timeout_s=self._working.shutdown_timeout_s)
+        spent_s = 0.0 if self._asked_at is None else time.monotonic() - self._asked_at
+        self._computing.close(timeout_s=max(0.0, self._working.shutdown_timeout_s - spent_s))
         self._socket.close()
         self._context.term()
         self._wake.close()

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -9,7 +10,7 @@ import click
 
 from paramserver.cli.options import CommonOptions, common_options
 from paramserver.cluster import ClusterError, LocalCluster
-from ps_common import command
+from ps_common import arrays, command
 
 
 @click.command(context_settings={"auto_envvar_prefix": "PS", "show_default": True})
@@ -17,32 +18,61 @@ from ps_common import command
 @click.option("-n", "--workers", default=2, type=click.IntRange(1, 1024), help="Worker processes to start.")
 @click.option("--device", default="auto", metavar="auto|cpu|cuda[:i]", help="Where the workers compute.")
 @click.option("--threads", type=click.IntRange(1, 1024), help="BLAS threads of each worker (other bits).")
+@click.option(
+    "--log-folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Keep the workers' logs here; by default they go with the run.",
+)
 @common_options
-def cli(job: str, workers: int, device: str, threads: int | None, **given: Any) -> int:
+def cli(
+    job: str, workers: int, device: str, threads: int | None, log_folder: Path | None, **given: Any
+) -> int:
     """Train JOB, a Python file with a variable `job` or package.module:name, on this machine."""
     options = CommonOptions.of(given)
-    worker_flags = ["--device", device, *(["--threads", str(threads)] if threads else [])]
+    arrays.device(device)  # refuse a wrong one before anything is started
+    worker_flags = ["--device", device, "--shutdown-timeout", str(options.shutdown_timeout)]
+    worker_flags += ["--threads", str(threads)] if threads else []
     cluster = LocalCluster(
-        job, workers, server_flags=options.to_flags(), worker_flags=worker_flags, show=True
+        job,
+        workers,
+        server_flags=options.to_flags(),
+        worker_flags=worker_flags,
+        folder=log_folder,
+        show=True,
     )
     signals: list[int] = []
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         signals.append(number)
-        cluster.stop()  # the second one makes the master quit at once
+        if len(signals) == 1:
+            cluster.stop()
+        elif len(signals) == 2:
+            raise _SecondSignal
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
     try:
         cluster.start()
         code = cluster.wait_exit()
+        if code > 128 and not signals:
+            text = f"the master was killed by signal {code - 128}; with --checkpoint, start again to go on"
+            print(f"ps-local: {text}", file=sys.stderr)
+        return code
+    except _SecondSignal:
+        return 128 + signals[-1]
     except ClusterError as error:
+        if signals and error.exit_code == 128 + signal.SIGTERM:
+            return 0  # asked to stop before the master had begun
         if not error.is_shown:
             print(f"ps-local: {error}", file=sys.stderr)
         return error.exit_code
     finally:
         cluster.close()
-    return 128 + signals[-1] if len(signals) > 1 else code
+
+
+class _SecondSignal(BaseException):
+    """Raised by a second INT or TERM wherever the main thread is: whatever it waits for, it ends now."""
 
 
 def main() -> None:

@@ -18,7 +18,12 @@ _Positive = click.FloatRange(0.1)
 
 _OPTIONS = [
     click.option(
-        "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting of the job."
+        "--set",
+        "settings",
+        envvar="PS_SET",  # click would take the parameter's name, not the flag's
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Change a setting of the job.",
     ),
     click.option("--seed", metavar="N", help="Same as --set seed=N."),
     click.option("--epochs", metavar="N", help="Same as --set epochs=N."),
@@ -33,7 +38,14 @@ _OPTIONS = [
     ),
     click.option("--servers", type=click.IntRange(1), default=1, metavar="K", help="Averaging processes."),
     click.option("--out", type=_File, metavar="FILE", help="Write the trained model here (.safetensors)."),
-    click.option("--json", "json_path", type=_File, metavar="PATH", help="Write the record of the run here."),
+    click.option(
+        "--json",
+        "json_path",
+        envvar="PS_JSON",
+        type=_File,
+        metavar="PATH",
+        help="Write the record of the run here.",
+    ),
     click.option(
         "--log-format", type=click.Choice(["text", "json"]), default="text", help="Lines of the log."
     ),

@@ -8,8 +8,8 @@ import click
 
 from paramserver.cli.options import CommonOptions, common_options, parse_every, parse_workers
 from paramserver.log import Log
-from paramserver.loop import Serving
 from paramserver.serve import serve
+from paramserver.serving import Serving
 from paramserver.settings import Settings
 from ps_common import command
 from ps_common.loader import load_job
@@ -32,12 +32,12 @@ from ps_common.loader import load_job
     help="Write the address here while serving.",
 )
 @click.option(
-    "--leave-with-parent", is_flag=True, help="Stop when the process that started this one is gone."
+    "--leave-with", type=int, metavar="PID", help="Stop when this process, which started it, is gone."
 )
 @common_options
 def cli(
     job: str, bind: str, advertise: str | None, workers: str, insecure: bool, address_file: Path | None,
-    leave_with_parent: bool, **given: Any,
+    leave_with: int | None, **given: Any,
 ) -> int:  # fmt: skip
     """Serve JOB, a Python file with a variable `job` or package.module:name, to workers."""
     options = CommonOptions.of(given)
@@ -59,7 +59,7 @@ def cli(
         address_file=address_file,
         checkpoint_folder=options.checkpoint,
         model_file=options.out,
-        leave_with_parent=leave_with_parent,
+        leave_with=leave_with,
         is_live=sys.stderr.isatty() and options.log_format == "text" and not options.quiet,
     )
     log = Log(options.log_format, options.quiet)

@@ -1,0 +1,81 @@
+"""Which texts are addresses, who reaches them, and by which protocol."""
+
+import socket
+
+import pytest
+
+from ps_common import address
+
+
+@pytest.mark.parametrize(
+    ("url", "parts"),
+    [
+        ("tcp://127.0.0.1:5555", ("127.0.0.1", 5555)),
+        ("tcp://master:0", ("master", 0)),
+        ("tcp://[::1]:5555", ("::1", 5555)),
+        ("tcp://*:5555", ("*", 5555)),
+        ("tcp://master", None),
+        ("tcp://:5555", None),
+        ("tcp://master:many", None),
+        ("tcp://master:70000", None),
+        ("tcp://master:5555/path", None),
+        ("ipc://socket", None),
+        ("master:5555", None),
+        ("", None),
+    ],
+)
+def test_an_address_is_host_and_port(url, parts):
+    assert address.split(url) == parts
+
+
+@pytest.mark.parametrize("url", ["tcp://127.0.0.1:5555", "tcp://[::1]:5555", "tcp://master:1"])
+def test_joining_is_splitting_backwards(url):
+    assert address.join(*address.split(url)) == url
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("*", False),
+        ("10.0.0.1", False),
+        ("::ffff:10.0.0.1", False),
+        ("localhost.example.org", False),
+    ],
+)
+def test_only_this_machine_reaches_loopback(host, expected):
+    assert address.is_loopback(host) is expected
+
+
+@pytest.mark.parametrize(("host", "expected"), [("127.0.0.1", False), ("::1", True), ("*", False)])
+def test_an_address_says_its_protocol(host, expected):
+    assert address.needs_ipv6(host) is expected
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [((socket.AF_INET, socket.AF_INET6), False), ((socket.AF_INET6,), True), ((), False)],
+)
+def test_a_name_is_reached_by_ipv6_only_where_it_has_nothing_else(monkeypatch, known, expected):
+    def getaddrinfo(host, port, family):
+        if family not in known:
+            raise socket.gaierror
+        return [host]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    assert address.needs_ipv6("master") is expected
+
+
+@pytest.mark.parametrize("url", ["tcp://0.0.0.0:5555", "tcp://[::]:5555", "tcp://*:5555"])
+def test_bound_to_every_interface_a_master_is_reached_by_its_name(url):
+    assert address.reachable(url) == f"tcp://{socket.gethostname()}:5555"
+
+
+def test_any_other_address_is_told_as_it_is():
+    assert address.reachable("tcp://127.0.0.1:5555") == "tcp://127.0.0.1:5555"

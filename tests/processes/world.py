@@ -1,0 +1,170 @@
+"""What a test of real processes does: write jobs, start commands and clusters, and wait for facts."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.parse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from paramserver import LocalCluster
+from processes import jobs
+
+BIN = Path(sys.executable).parent
+MARK = "STARTED_BY_TEST"  # in the environment of everything a test starts, and of what that starts
+
+
+def eventually(holds: Callable[[], Any], what: str, timeout_s: float = 30.0) -> Any:
+    """Wait until a condition holds, and return it; fail with `what` if it does not in time."""
+    deadline = time.monotonic() + timeout_s
+    while not (value := holds()):
+        assert time.monotonic() < deadline, f"after {timeout_s:g} s: {what}"
+        time.sleep(0.01)
+    return value
+
+
+def is_listening(address: str) -> bool:
+    url = urllib.parse.urlsplit(address)
+    with socket.socket() as probe:
+        return probe.connect_ex((url.hostname, url.port)) == 0
+
+
+class Command:
+    """One of the commands, running; its output and errors go to one file."""
+
+    def __init__(self, arguments: list[str], log: Path, folder: Path, environment: dict[str, str]) -> None:
+        self._log = log
+        with log.open("w") as stream:
+            self.process = subprocess.Popen(
+                arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=stream,
+                cwd=folder,
+                env=os.environ | environment,
+                start_new_session=True,  # a signal to this process must not reach it by the terminal's group
+            )
+
+    @property
+    def said(self) -> str:
+        return self._log.read_text()
+
+    def wait_for(self, text: str, timeout_s: float = 30.0) -> str:
+        """Wait until a line holds `text`; return the line."""
+
+        def line() -> str | None:
+            assert text in self.said or self.process.poll() is None, f"ended without {text!r}:\n{self.said}"
+            return next((line for line in self.said.splitlines() if text in line), None)
+
+        return str(eventually(line, f"no line with {text!r}", timeout_s))
+
+    def send(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def wait(self, timeout_s: float = 60.0) -> int:
+        return self.process.wait(timeout_s)
+
+    def children(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+
+class World:
+    """A folder with a job in it, and everything that a test starts there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.temporary = folder / "temporary"
+        self.temporary.mkdir()
+        self._commands: list[Command] = []
+
+    def job(self, text: str = jobs.PLAIN, name: str = "job.py") -> Path:
+        path = self.folder / name
+        path.write_text(text)
+        return path
+
+    def hold(self) -> None:
+        """Workers of a gated job stop in mid-run from now on."""
+        (self.folder / "hold").touch()
+
+    def held(self, cluster: LocalCluster) -> int:
+        """Wait until a worker of a gated job is held; returns its number. It has a unit in hand."""
+
+        def number() -> list[int]:
+            workers = enumerate(cluster.workers)
+            return [i for i, w in workers if (self.folder / f"held-{w.process.pid}").exists()]
+
+        return int(eventually(number, "no worker came to the gate")[0])
+
+    def release(self) -> None:
+        (self.folder / "hold").unlink()
+
+    def start(self, command: str, *arguments: object, **environment: str) -> Command:
+        """Start one of the commands."""
+        log = self.folder / f"{len(self._commands)}-{command}.log"
+        started = Command([str(BIN / command), *map(str, arguments)], log, self.folder, environment)
+        self._commands.append(started)
+        return started
+
+    def run(self, command: str, *arguments: object, **environment: str) -> tuple[int, str]:
+        """Run one of the commands to its end; its exit code and everything it said."""
+        started = self.start(command, *arguments, **environment)
+        return started.wait(), started.said
+
+    def cluster(
+        self, text: str = jobs.PLAIN, workers: int = 2, flags: tuple[object, ...] = ()
+    ) -> LocalCluster:
+        """A cluster that runs a job; use it in a `with`."""
+        return LocalCluster(self.job(text), workers, server_flags=[str(flag) for flag in flags])
+
+    def record(
+        self, text: str = jobs.PLAIN, workers: int = 2, flags: tuple[object, ...] = ()
+    ) -> dict[str, Any]:
+        """The record of an undisturbed run."""
+        with self.cluster(text, workers, flags) as cluster:
+            return cluster.wait(60)
+
+    def json(self, name: str = "record.json") -> dict[str, Any]:
+        record: dict[str, Any] = json.loads((self.folder / name).read_text())
+        return record
+
+    def left_behind(self) -> list[psutil.Process]:
+        """Processes that this test started, or that those started, and that still run."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get(MARK) == str(self.folder) and process.pid != os.getpid():
+                    found.append(process)
+        return found
+
+    def forgive_temporary_files(self) -> None:
+        """Who was killed could not remove them."""
+        shutil.rmtree(self.temporary)
+        self.temporary.mkdir()
+
+    def close(self) -> None:
+        """Fail if a process or a temporary file is left; leave none."""
+        try:
+            eventually(lambda: not self.left_behind(), "processes are left", 5.0)
+        finally:
+            left = [f"{process.pid} {' '.join(process.cmdline())}" for process in self.left_behind()]
+            for process in self.left_behind():
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+            for command in self._commands:
+                command.wait(10.0)
+            assert not left, left
+        files = sorted(path.name for path in self.temporary.iterdir())
+        assert not files, f"temporary files are left: {files}"
+
+
+def events(record: dict[str, Any], kind: str) -> list[dict[str, Any]]:
+    return [event for event in record["events"] if event["event"] == kind]
