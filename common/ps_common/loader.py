@@ -8,14 +8,17 @@ The only place that runs a user's file. A file may declare options of its own:
 dot the fields of `model`, `loss`, `optimizer` and `regularizer` (`optimizer.learning_rate=0.01`).
 """
 
+import contextlib
 import contextvars
 import dataclasses
 import hashlib
 import importlib
+import importlib.machinery
 import importlib.util
 import sys
+import traceback
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,18 +41,31 @@ class _Loading:
 _loading: contextvars.ContextVar[_Loading | None] = contextvars.ContextVar("loading", default=None)
 
 
-def options(**defaults: bool | int | float | str) -> types.SimpleNamespace:
+def options(**defaults: bool | int | float | str | tuple[str, ...]) -> types.SimpleNamespace:
     """Declare a job file's own options and get their values: the defaults, or what `--set` says.
 
-    A value is parsed as the type of its default. Called outside a command it returns the defaults.
+    A value is parsed as the type of its default. A tuple is a choice of texts: the first is the default, and
+    another than these is a `UsageError`. Called outside a command it returns the defaults.
+
+        settings = options(hidden=100, data=("mnist-5k", "mnist"))
     """
+    firsts = {
+        name: default[0] if isinstance(default, tuple) else default for name, default in defaults.items()
+    }
     loading = _loading.get()
     if loading is None:
-        return types.SimpleNamespace(**defaults)
-    loading.declared.update(defaults)
-    given = {name: loading.given[name] for name in defaults if name in loading.given}
-    values = {name: parsed(name, text, type(defaults[name])) for name, text in given.items()}
-    return types.SimpleNamespace(**{**defaults, **values})
+        return types.SimpleNamespace(**firsts)
+    loading.declared.update(firsts)
+    values = {
+        name: parsed(name, loading.given[name], type(first))
+        for name, first in firsts.items()
+        if name in loading.given
+    }
+    for name, value in values.items():
+        choices = defaults[name]
+        if isinstance(choices, tuple) and value not in choices:
+            raise UsageError(f"--set {name}={value}: {name} must be one of {', '.join(choices)}")
+    return types.SimpleNamespace(**{**firsts, **values})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,10 +102,23 @@ def file_digest(target: str) -> str:
     if path.is_file():
         return _sha256(path)
     module_name, colon, _ = target.partition(":")
-    spec = importlib.util.find_spec(module_name) if colon and not path.suffix else None
-    if spec is None or spec.origin is None:
+    with _users_code(f"the job {target}"):
+        spec = _find(module_name) if colon else None
+    if spec is None or spec.origin is None or not Path(spec.origin).is_file():
         raise UsageError(f"no such job file: {target}; give a Python file or package.module:name")
     return _sha256(Path(spec.origin))
+
+
+def _find(module_name: str) -> importlib.machinery.ModuleSpec | None:
+    """Where a module is; None where there is none, or no package that it would be in."""
+    try:
+        return importlib.util.find_spec(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{module_name}.".startswith(f"{error.name}."):
+            return None
+        raise  # the package is there, and imports something that is not
+    except ValueError:  # an empty name
+        return None
 
 
 def _sha256(path: Path) -> str:
@@ -105,14 +134,10 @@ def _run(target: str) -> tuple[types.ModuleType, str]:
     module_name, colon, name = target.partition(":")
     if not colon:
         raise UsageError(f"no such job file: {target}; give a Python file or package.module:name")
-    try:
-        if importlib.util.find_spec(module_name) is None:
+    with _users_code(f"the job {target}"):
+        if _find(module_name) is None:
             raise UsageError(f"no module {module_name!r} for the job {target}; is its folder on the path?")
         return importlib.import_module(module_name), name
-    except ParamserverError:
-        raise
-    except Exception as error:
-        raise JobCodeError(f"the job {target} raised {type(error).__name__}: {error}") from error
 
 
 def _run_file(path: Path) -> types.ModuleType:
@@ -125,13 +150,23 @@ def _run_file(path: Path) -> types.ModuleType:
     sys.modules[name] = module
     if str(path.parent) not in sys.path:
         sys.path.insert(0, str(path.parent))
-    try:
+    with _users_code(f"the job file {path}"):
         spec.loader.exec_module(module)
+    return module
+
+
+@contextlib.contextmanager
+def _users_code(what: str) -> Iterator[None]:
+    """Whatever a user's file raises, `sys.exit()` too, becomes a `JobCodeError` that says where."""
+    try:
+        yield
     except ParamserverError:
         raise
-    except Exception as error:
-        raise JobCodeError(f"the job file {path} raised {type(error).__name__}: {error}") from error
-    return module
+    except (Exception, SystemExit) as error:
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename != __file__]
+        last = next((f for f in reversed(frames) if not f.filename.startswith("<frozen")), None)
+        where = f" ({last.filename}, line {last.lineno})" if last else ""
+        raise JobCodeError(f"{what} raised {type(error).__name__}: {error}{where}") from error
 
 
 def _apply(job: Job, overrides: Mapping[str, str], declared: Mapping[str, Any]) -> Job:
@@ -142,6 +177,7 @@ def _apply(job: Job, overrides: Mapping[str, str], declared: Mapping[str, Any]) 
         for part in _PARTS
         if dataclasses.is_dataclass(getattr(job, part))
         for f in dataclasses.fields(getattr(job, part))
+        if f.init
     }
     plan: dict[str, str] = {}
     parts: dict[str, dict[str, str]] = {}
@@ -157,7 +193,7 @@ def _apply(job: Job, overrides: Mapping[str, str], declared: Mapping[str, Any]) 
             part, field = part_fields[key]
             parts.setdefault(part, {})[field] = text
         else:
-            known = [*declared, *plan_fields, "seed", *part_fields]
+            known = {*declared, *plan_fields, "seed", *part_fields}
             raise UsageError(f"--set {key}: the job has no setting of that name{nearest(key, known)}")
     for part, fields in parts.items():
         changes[part] = overridden(getattr(job, part), fields)
