@@ -8,6 +8,7 @@ together, and a checkpoint fits, exactly if their digests are equal.
 import dataclasses
 import functools
 import hashlib
+import math
 from typing import Any, Protocol
 
 import msgpack
@@ -15,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ps_common.arrays import HostArray
-from ps_common.errors import PeerError, UsageError
+from ps_common.errors import DataError, PeerError, UsageError
 from ps_common.fields import Field
+from ps_common.layout import DIMENSIONS_MAX
 from ps_common.plan import Plan
 from ps_common.schedule import Schedule
 from ps_common.shards import Shards
@@ -126,13 +128,21 @@ class Description:
         names = {f.name for f in dataclasses.fields(cls)}
         if not isinstance(plain, dict) or plain.keys() != names:
             raise PeerError(f"a job's description has the fields {sorted(names)}; use one version everywhere")
+        data = {name: _data_from_plain(plain[name], name) for name in _DATA}
+        job = cls(**{**plain, **data, "plan": from_plain(plain["plan"])})
+        _require(isinstance(job.plan, Plan), "plan", "a Plan")
+        _require(type(job.seed) is int and 0 <= job.seed < 2**63, "seed", "an integer from 0 to 2^63-1")
+        _require(isinstance(job.code, str), "code", "a string")
+        _require(_is_texts(job.overrides), "overrides", "a dict of strings")
+        _require(job.train is not None, "train", "there")
         try:
-            data = {name: _data_from_plain(plain[name]) for name in _DATA}
-            return cls(**{**plain, **data, "plan": from_plain(plain["plan"])})
-        except (TypeError, KeyError, AttributeError) as error:
-            raise PeerError(f"a job's description is damaged: {error!r}") from error
+            _ = job.schedule, job.test_shards, job.digest
+        except (DataError, UsageError, TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise PeerError(f"a job's description does not go together: {error}") from error
+        return job
 
 
+_NUMBERS = {np.dtype(code).name for code in np.typecodes["All"] if np.dtype(code).kind in "biufc"}
 PARTS = ("model", "loss", "optimizer", "regularizer", "metrics")
 _DATA = ("train", "test")
 
@@ -148,12 +158,43 @@ def _plain_data(data: DataDescription | None) -> Plain:
     }
 
 
-def _data_from_plain(plain: Plain) -> DataDescription | None:
+def _data_from_plain(plain: Plain, name: str) -> DataDescription | None:
     if plain is None:
         return None
-    return DataDescription(
-        plain["source"], plain["samples"], from_plain(plain["fields"]), plain["fingerprint"]
+    names = {f.name for f in dataclasses.fields(DataDescription)}
+    _require(isinstance(plain, dict) and plain.keys() == names, name, f"a dict of {sorted(names)}")
+    data = DataDescription(**{**plain, "fields": from_plain(plain["fields"])})
+    _require(isinstance(data.source, dict), f"{name}.source", "a dict")
+    _require(type(data.samples) is int and 1 <= data.samples < 2**62, f"{name}.samples", "1 or more")
+    _require(isinstance(data.fingerprint, str), f"{name}.fingerprint", "a string")
+    fields = data.fields if isinstance(data.fields, tuple) else ()
+    _require(
+        len(fields) == 2 and all(map(_is_field, fields)) and [field.name for field in fields] == ["x", "y"],
+        f"{name}.fields",
+        "the fields x and y, of numbers",
     )
+    return data
+
+
+def _is_field(field: Any) -> bool:
+    return (
+        isinstance(field, Field)
+        and isinstance(field.dtype, str)
+        and field.dtype in _NUMBERS
+        and isinstance(field.shape, tuple)
+        and len(field.shape) <= DIMENSIONS_MAX
+        and all(type(n) is int and n > 0 for n in field.shape)
+        and math.prod(field.shape) < 2**40
+    )
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(text, str) for pair in value.items() for text in pair)
+
+
+def _require(holds: bool, name: str, wanted: str) -> None:
+    if not holds:
+        raise PeerError(f"a job's description is damaged: {name} must be {wanted}")
 
 
 def _ordered(plain: Plain) -> Plain:
@@ -193,6 +234,8 @@ class Job:
         object.__setattr__(self, "metrics", tuple(self.metrics))
         if type(self.seed) is not int or not 0 <= self.seed < 2**63:
             raise UsageError(f"the job's seed must be an integer from 0 to 2^63-1, not {self.seed!r}")
+        if not isinstance(self.plan, Plan):
+            raise UsageError(f"the job's plan is a {type(self.plan).__name__}; write Plan(...)")
         for name in ("train", "test"):
             source = getattr(self, name)
             if source is not None and not hasattr(source, "fields"):

@@ -40,7 +40,7 @@ class Entry:
         return math.prod(self.shape)
 
     def __str__(self) -> str:
-        return f"{self.name} {self.shape} {self.dtype}"
+        return f"{self.name} {self.shape} {self.dtype} {self.role}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,7 +160,7 @@ class Layout:
     def require(self, other: "Layout", who: str) -> None:
         """Raise `LayoutMismatch` naming the first entry in which another layout differs."""
         mine, theirs = _by_name(self), _by_name(other)
-        for name in mine.keys() | theirs.keys():
+        for name in dict.fromkeys([*mine, *theirs]):
             if mine.get(name) != theirs.get(name):
                 raise LayoutMismatch(
                     f"{mine.get(name, f'{name}: absent')} on the master, {who} has "
@@ -180,8 +180,10 @@ def _entry(item: Any) -> Entry:
     match item:
         case [str(name), list(shape), str(dtype), str(role)] if (
             0 < len(name) <= 512
+            and name != "__metadata__"  # a file of weights has its own meaning for it
             and len(shape) <= DIMENSIONS_MAX
-            and all(type(n) is int and 0 <= n <= MODEL_BYTES_MAX for n in shape)
+            and all(type(n) is int and n >= 0 for n in shape)
+            and math.prod(n or 1 for n in shape) <= MODEL_BYTES_MAX  # an array of none of them is still made
             and dtype in DTYPES
             and role in ROLES
         ):

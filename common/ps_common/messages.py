@@ -42,6 +42,8 @@ HEADER_BYTES = 16 * 2**20  # the largest header is a layout: 100,000 tensors at 
 CHUNK_BYTES = 2**20  # measured: from 1 to 4 MiB a loopback or a 1 Gbit/s link is at its best
 CHUNK_BYTES_MAX = 64 * 2**20  # one payload frame; bounds what a peer can make the other side hold
 WINDOW = 4  # chunks asked for and not yet received; fills the pipe, bounds the queue
+WINDOW_MAX = 1024  # a peer must not be able to ask for everything at once
+SECONDS_MAX = 1e9  # thirty years
 FRAMES_MAX = 18  # header and at most 16 fields, and one to tell that there were too many
 
 
@@ -56,7 +58,7 @@ class Bound:
 Count = Annotated[int, Bound(0, 2**62)]
 Index = Annotated[int, Bound(0, 2**31)]
 Version = Annotated[int, Bound(-1, 2**62)]  # -1: none
-Seconds = Annotated[float, Bound(0, 1e9)]
+Seconds = Annotated[float, Bound(0, SECONDS_MAX)]
 ExitCode = Annotated[int, Bound(0, 255)]
 Name = Annotated[str, Bound(0, 256)]
 Text = Annotated[str, Bound(0, 65_536)]
@@ -173,7 +175,7 @@ class Welcome(Message):
     heartbeat_interval_s: Seconds
     retry_s: Seconds
     chunk_bytes: Annotated[int, Bound(64, CHUNK_BYTES_MAX)]
-    window: Annotated[int, Bound(1, 1024)]
+    window: Annotated[int, Bound(1, WINDOW_MAX)]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,13 +1,13 @@
 """The plan of a job: how the work is cut up and averaged. Every setting with its unit, bounds and default."""
 
 import dataclasses
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 from ps_common.errors import UsageError
-from ps_common.layout import DTYPES
 from ps_common.vocabulary import word
 
 STATES = ("average", "reset", "local")
+DTYPES = ("float32", "float64")  # what a network computes in
 DATA_WAYS = ("stream", "shared")
 
 
@@ -74,10 +74,15 @@ def _require(holds: bool, name: str, allowed: str, value: Any) -> None:
 def overridden(obj: Any, changes: dict[str, str]) -> Any:
     """A frozen dataclass with fields replaced from text, each parsed as the type of its field.
 
-    Raises `UsageError` where the text is not of that type.
+    Raises `UsageError` where the text is not of that type, or the object does not take the value.
     """
-    hints = {f.name: f.type for f in dataclasses.fields(obj)}
-    return dataclasses.replace(obj, **{k: parsed(k, text, hints[k]) for k, text in changes.items()})
+    hints = get_type_hints(type(obj))
+    values = {k: parsed(k, text, hints[k]) for k, text in changes.items()}
+    try:
+        return dataclasses.replace(obj, **values)
+    except (TypeError, ValueError) as error:  # of a class of the user's own
+        given = ", ".join(f"{k}={text}" for k, text in changes.items())
+        raise UsageError(f"--set {given}: {type(obj).__name__} does not take it: {error}") from error
 
 
 def parsed(name: str, text: str, kind: Any) -> Any:

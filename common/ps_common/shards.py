@@ -52,11 +52,13 @@ class Shards:
         return slice(shard, self.samples, self.count)
 
     def rows_between(self, shard: int, first: int, stop: int) -> slice:
-        """The data set's rows of the shard's samples `first` to `stop`."""
+        """The data set's rows of the shard's samples `first` to `stop`, as far as there are any."""
         rows = self.rows(shard)
         step = rows.step or 1
-        last = rows.start + (min(stop, self.size(shard)) - 1) * step
-        return slice(rows.start + first * step, last + 1, step)
+        stop = min(stop, self.size(shard))
+        if first >= stop:
+            return slice(rows.start, rows.start, step)
+        return slice(rows.start + first * step, rows.start + (stop - 1) * step + 1, step)
 
 
 def shuffled(seed: int, epoch: int, shard: int, size: int) -> npt.NDArray[np.int64]:

@@ -45,9 +45,8 @@ class WakePipe:
 
     def close(self) -> None:
         reader, writer = self._reader, self._writer
-        self._reader = (
-            self._writer
-        ) = -1  # first: a late `wake` must not write to whoever gets the number next
+        # First, so that a late `wake` does not write to whoever is given the number next.
+        self._reader = self._writer = -1
         for end in (reader, writer):
             if end >= 0:
                 os.close(end)

@@ -8,14 +8,19 @@ plain form too (it enters the job's digest) but cannot be built from it: they ne
 
 import dataclasses
 import inspect
+import io
+import types
 from typing import Any, TypeVar
 
-from ps_common.errors import PeerError, UsageError
+import numpy as np
+
+from ps_common.errors import ParamserverError, PeerError, UsageError
 
 Plain = Any  # None | bool | int | float | str | list[Plain] | dict[str, Plain]
 
 _words: dict[str, type] = {}
 _T = TypeVar("_T", bound=type)
+_NOT_PLAIN = (type, np.ndarray, np.generic, io.IOBase, types.ModuleType)
 
 
 def word(cls: _T) -> _T:
@@ -36,7 +41,11 @@ def to_plain(obj: object) -> Plain:
 
     Raises `UsageError` for what has none (a function, an open file, an array).
     """
-    if obj is None or isinstance(obj, bool | int | float | str):
+    if isinstance(obj, np.number | np.bool_):
+        obj = obj.item()
+    if obj is None or isinstance(obj, bool | float | str):
+        return obj
+    if isinstance(obj, int) and -(2**63) <= obj < 2**64:  # what msgpack can hold
         return obj
     if isinstance(obj, list | tuple):
         return [to_plain(item) for item in obj]
@@ -46,7 +55,7 @@ def to_plain(obj: object) -> Plain:
         fields = {f.name: to_plain(getattr(obj, f.name)) for f in dataclasses.fields(obj)}
         kind = type(obj).__name__ if is_word(obj) else f"own:{type(obj).__name__}"
         return {"kind": kind, **fields}
-    if type(obj).__module__ != "builtins" and not inspect.isroutine(obj) and not isinstance(obj, type):
+    if type(obj).__module__ != "builtins" and not inspect.isroutine(obj) and not isinstance(obj, _NOT_PLAIN):
         return {"kind": f"own:{type(obj).__name__}"}
     raise UsageError(
         f"a job holds {obj!r}, which cannot travel as plain data; "
@@ -66,21 +75,29 @@ def has_own_code(plain: Plain) -> bool:
 
 def from_plain(plain: Plain) -> Any:
     """Build the object a plain form describes. Raises `PeerError` for anything outside the vocabulary."""
+    try:
+        return _build(plain)
+    except RecursionError:
+        raise PeerError("a job's description is nested too deep") from None
+
+
+def _build(plain: Plain) -> Any:
     if isinstance(plain, list):
-        return tuple(from_plain(item) for item in plain)
+        return tuple(_build(item) for item in plain)
     if not isinstance(plain, dict):
         return plain
     if "kind" not in plain:
-        return {key: from_plain(value) for key, value in plain.items()}
+        return {key: _build(value) for key, value in plain.items()}
     kind = plain["kind"]
     cls = _words.get(kind) if isinstance(kind, str) else None
     if cls is None:
         raise PeerError(f"a job's description names {kind!r}, which is not in the vocabulary of this version")
     names = {f.name for f in dataclasses.fields(cls)}
-    given = {key: from_plain(value) for key, value in plain.items() if key != "kind"}
-    if given.keys() - names:
-        raise PeerError(f"{kind} has no field {sorted(given.keys() - names)[0]!r}; it has {sorted(names)}")
+    given = {key: _build(value) for key, value in plain.items() if key != "kind"}
+    unknown = [key for key in given if key not in names]
+    if unknown:
+        raise PeerError(f"{kind} has no field {unknown[0]!r}; it has {sorted(names)}")
     try:
         return cls(**given)
-    except (TypeError, UsageError) as error:
+    except (TypeError, ValueError, ParamserverError) as error:
         raise PeerError(f"{kind} cannot be built from {sorted(given)}: {error}") from error

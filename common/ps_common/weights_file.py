@@ -25,7 +25,7 @@ FORMAT = "paramserver-1"
 def write(path: Path, layout: Layout, vector: HostArray, meaning: dict[str, Any]) -> None:
     """Write `vector` (flat, uint8, laid out by `layout`) and `meaning` (JSON) to `path`.
 
-    Raises `OSError` where the disk does not take it; the temporary file is gone then.
+    Raises `OSError` where the disk does not take it; the temporary file is gone and an old file stays then.
     """
     text = json.dumps({"layout": layout.to_plain(), **meaning}, separators=(",", ":"))
     metadata = {"format": FORMAT, "meaning": text, "checksum": _checksum(text, layout, vector)}
@@ -35,6 +35,8 @@ def write(path: Path, layout: Layout, vector: HostArray, meaning: dict[str, Any]
         _fsync(temporary)
         temporary.replace(path)
         _fsync(path.parent)
+    except safetensors.SafetensorError as error:
+        raise OSError(f"{path} cannot be written: {error}") from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -50,6 +52,8 @@ def read(path: Path) -> tuple[Layout, HostArray, dict[str, Any]]:
                 )
             meaning = json.loads(metadata["meaning"])
             layout = Layout.from_plain(meaning.pop("layout"))
+            if sum(run.stop - run.start for run in layout.runs) > path.stat().st_size:
+                raise CheckpointError(f"{path} is damaged: it is shorter than its layout says")
             vector = layout.empty()
             for name, view in layout.views(vector).items():
                 tensor = file.get_tensor(name)
@@ -68,6 +72,7 @@ def read(path: Path) -> tuple[Layout, HostArray, dict[str, Any]]:
         KeyError,
         TypeError,
         AttributeError,
+        RecursionError,
     ) as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
     expected, actual = metadata.get("checksum"), _checksum(metadata["meaning"], layout, vector)

@@ -46,8 +46,9 @@ def decode(frames: Sequence[Buffer]) -> Message:
         raise PeerError(f"a header has at most {HEADER_BYTES} bytes, not {len(header)}")
     try:
         values = msgpack.unpackb(header, use_list=True, strict_map_key=True, raw=False)
-    except (ValueError, msgpack.UnpackException, RecursionError) as error:
-        raise PeerError(f"a header of {len(header)} bytes is not msgpack: {error}") from error
+    except (ValueError, msgpack.UnpackException, RecursionError, MemoryError) as error:
+        reason = str(error) or type(error).__name__
+        raise PeerError(f"a header of {len(header)} bytes is not msgpack: {reason}") from error
     if not isinstance(values, list) or not values or type(values[0]) is not int:
         raise PeerError("a header is a list that begins with the message's kind")
     cls = KINDS.get(values[0])
@@ -125,7 +126,9 @@ def _words(annotation: Any, bound: Bound) -> str:
 def _brief(value: Any) -> str:
     if isinstance(value, str | bytes | list | dict):
         return f"{type(value).__name__} of length {len(value)}"
-    return repr(value)
+    if isinstance(value, bool | int | float | None):
+        return repr(value)
+    return type(value).__name__  # an extension type may be as long as the header
 
 
 def _fields_of(cls: type[Message]) -> tuple[tuple[str, Check], ...]:

@@ -34,10 +34,24 @@ class Canonical:
         return self.layout.nbytes if self.layout else 0
 
     def agree(self, layout: Layout, vector: HostArray | None = None) -> None:
-        """The layout is known: from the unit "initialise", or with its vector from a checkpoint."""
+        """The layout is known: proposed by the unit "initialise", or with its vector from a checkpoint."""
         self.layout, self.vector = layout, vector
         self._spans = layout.chunks(self._settings.chunk_bytes)
         self._vectors = Vectors(layout.nbytes, self._is_free)
+
+    def propose(self, layout: Layout) -> Round:
+        """The round that fills a layout with the first weights. Raises `PeerError` for one too large."""
+        self.agree(layout)
+        try:
+            return self.new_round((0,), (1,))
+        except MemoryError as error:
+            self.forget_proposal()
+            raise PeerError(f"a layout of {layout.nbytes} bytes is more than this machine has") from error
+
+    def forget_proposal(self) -> None:
+        """The layout was not filled with weights: there is none."""
+        if self.vector is None:
+            self.layout, self._spans = None, ()
 
     def new_round(self, shards: Sequence[int], samples: Sequence[int]) -> Round:
         """An average of these shards, to become the next version."""

@@ -23,14 +23,18 @@ def name_of(version: int) -> str:
 
 
 def write(folder: Path, snapshot: Snapshot) -> Path:
-    """Write a snapshot into `folder`, and remove all but the newest few."""
+    """Write a snapshot into `folder`, and remove those before it but for the newest few.
+
+    One of a later round stays: it is of another run, and must not push this run's out.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / name_of(snapshot.version)
     names = [f.name for f in dataclasses.fields(snapshot) if f.name not in ("layout", "vector")]
     weights_file.write(
         path, snapshot.layout, snapshot.vector, {name: getattr(snapshot, name) for name in names}
     )
-    for old in checkpoints(folder)[KEPT:]:
+    until_now = [p for p in checkpoints(folder) if p.name <= path.name]
+    for old in until_now[KEPT:]:
         old.unlink(missing_ok=True)
     return path
 
@@ -45,7 +49,8 @@ def read(path: Path, job_digest: str | None = None) -> Snapshot:
     layout, vector, meaning = weights_file.read(path)
     try:
         snapshot = Snapshot(layout=layout, vector=vector, **meaning)
-    except TypeError as error:
+        _check(snapshot)
+    except (TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is no checkpoint: {error}") from error
     if job_digest is not None and snapshot.job_digest != job_digest:
         raise JobMismatch(
@@ -53,6 +58,18 @@ def read(path: Path, job_digest: str | None = None) -> Snapshot:
             "use another --checkpoint folder, or --resume never"
         )
     return snapshot
+
+
+def _check(snapshot: Snapshot) -> None:
+    """Raise `ValueError` for a value that no run has."""
+    for name, kind in (("version", int), ("term", int), ("samples", int), ("run", str), ("job_digest", str)):
+        if type(getattr(snapshot, name)) is not kind:
+            raise ValueError(f"{name} is {getattr(snapshot, name)!r}")
+    for name, outer in (("job", dict), ("sums", dict), ("history", list)):
+        if type(getattr(snapshot, name)) is not outer:
+            raise ValueError(f"{name} is a {type(getattr(snapshot, name)).__name__}")
+    if type(snapshot.seconds) not in (int, float):
+        raise ValueError(f"seconds is {snapshot.seconds!r}")
 
 
 def newest(folder: Path, job_digest: str, skipped: Callable[[str], None]) -> Snapshot | None:

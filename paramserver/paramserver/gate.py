@@ -8,6 +8,8 @@ from ps_common.job import Description
 from ps_common.messages import Plain, Push
 
 SUMS_MAX = 64  # metrics of a unit
+NAME_MAX = 256  # characters of a metric's name
+RESERVED = ("epoch", "samples", "train_loss", "evaluated")  # what else stands beside metrics in the history
 
 
 def check_push(push: Push, unit: Unit, job: Description) -> dict[str, list[float]]:
@@ -15,7 +17,10 @@ def check_push(push: Push, unit: Unit, job: Description) -> dict[str, list[float
     expected = samples_of(unit, job)
     if push.samples != expected:
         raise PeerError(f"{unit} has {expected} samples, the contribution says {push.samples}")
-    return check_sums(push.sums)
+    sums = check_sums(push.sums)
+    if unit.kind != "initialise" and "loss" not in sums:
+        raise PeerError(f"the metric sums of {unit} have no loss")
+    return sums
 
 
 def samples_of(unit: Unit, job: Description) -> int:
@@ -34,6 +39,8 @@ def check_sums(sums: Plain) -> dict[str, list[float]]:
     for name, values in sums.items():
         if not (isinstance(name, str) and isinstance(values, list) and len(values) == 2):
             raise PeerError("metric sums are pairs of numbers by name")
+        if name in RESERVED or len(name) > NAME_MAX:
+            raise PeerError(f"no metric may be called {name[:NAME_MAX]!r}")
         if not all(type(value) is float and math.isfinite(value) for value in values) or values[1] <= 0:
             raise PeerError(f"the metric sums of {name} are not two finite numbers, the second positive")
     return sums

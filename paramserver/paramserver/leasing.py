@@ -1,49 +1,84 @@
 """Who gets which unit, and when it is taken away again: the leases of the stage in progress."""
 
+import math
+from collections.abc import Collection, Sequence
+
 from paramserver.leases import Lease, Stage, choose_shard
 from paramserver.members import Member, Members
 from paramserver.settings import Settings
 from ps_common.errors import PeerError
+from ps_common.wire import checksum
 
-TERM_BITS = 32  # a lease's number is the master's term, then a count
+TERM_BITS = 32  # a lease's number is the master's term, then a count that begins somewhere
 
 
 class Leasing:
     """The leases of one stage after the other; times of the master's monotonic clock.
 
     term: which start of its master this is, so that numbers of different starts differ and grow.
+    start: anything that differs from start to start, for a term that was never saved comes again.
     """
 
-    def __init__(self, settings: Settings, term: int) -> None:
+    def __init__(self, settings: Settings, term: int, start: str = "") -> None:
         self.stage: Stage | None = None
         self._settings = settings
-        self._number = term << TERM_BITS
+        first = checksum(start.encode()) >> (65 - TERM_BITS)  # in the lower half: there is room to count
+        self._number = (term << TERM_BITS) + first
         self._holders: dict[tuple[str, int], set[bytes]] = {}  # (split, shard) -> who has its rows
 
     @property
     def units_in_hand(self) -> int:
         return len(self.stage.leases) if self.stage else 0
 
-    def give(self, member: Member, members: Members, grant: int, now: float) -> Lease | None:
-        """Lease an idle member the unit that suits it best; None where it had better wait."""
+    def give(self, member: Member, members: Members, grant: int, in_order: bool, now: float) -> Lease | None:
+        """Lease an idle member the unit that suits it best; None where it had better wait.
+
+        in_order: there is no room for a contribution that comes before its turn, so the unit that is
+        summed first goes first, wherever its data lies.
+        """
         stage = self.stage
         if stage is None:
             return None
-        split = "test" if stage.kind == "evaluate" else "train"
-        at_work = {one.sender for one in members if one.is_ready or one.lease}
-        holders = {s: self._holders.get((split, s), set()) & at_work for s in stage.open_shards}
-        mine = {s for s, senders in holders.items() if member.sender in senders}
-        failed = {s for s, senders in stage.failures.items() if member.sender in senders}
-        shard = choose_shard(stage.open_shards, mine, holders, failed)
-        if shard is None:
-            return None
+        at_work = _at_work(members)
+        shards = [s for s in stage.open_shards if self._may_try(stage, s, member, at_work)]
+        if in_order:
+            shard = min(shards, default=None)
+        else:
+            untried = [s for s in shards if member.sender not in stage.failures.get(s, ())]
+            shard = self._suitable(stage, untried or shards, member, at_work)
+        return None if shard is None else self._lease(stage, shard, member, grant, now)
+
+    def may_try_next(self, member: Member, members: Members) -> bool:
+        """Whether a member may take the open unit that is summed first."""
+        stage = self.stage
+        return stage is not None and self._may_try(stage, min(stage.open_shards), member, _at_work(members))
+
+    @staticmethod
+    def _may_try(stage: Stage, shard: int, member: Member, at_work: set[bytes]) -> bool:
+        """Who has failed at a unit leaves it to those who have not, while there are any."""
+        failed = stage.failures.get(shard, ())
+        return member.sender not in failed or at_work.issubset(failed)
+
+    def _suitable(
+        self, stage: Stage, shards: Sequence[int], member: Member, at_work: set[bytes]
+    ) -> int | None:
+        """The shard that moves the least data; who has failed at a shard will not come for it."""
+        split, failures = _split_of(stage), stage.failures
+        holders = {
+            s: (self._holders.get((split, s), set()) & at_work).difference(failures.get(s, ()))
+            for s in shards
+        }
+        mine = {s for s in shards if member.sender in self._holders.get((split, s), ())}
+        return choose_shard(shards, mine, holders, set())
+
+    def _lease(self, stage: Stage, shard: int, member: Member, grant: int, now: float) -> Lease:
         self._number += 1
         deadline = now + self._settings.lease_timeout_s
         lease = Lease(self._number, stage.units[shard], member.sender, now, deadline, grant)
         stage.begin(lease)
         member.lease, member.is_ready = lease.number, False
         if stage.kind != "initialise":
-            self._holders.setdefault((split, shard), set()).add(member.sender)
+            self._holders.setdefault((_split_of(stage), shard), set()).add(member.sender)
         return lease
 
     def of(self, member: Member) -> Lease | None:
@@ -68,6 +103,12 @@ class Leasing:
             lease.step = step
             lease.deadline = now + self._settings.lease_timeout_s
 
+    def failures_of(self, lease: Lease) -> list[bytes]:
+        """Who has failed at a lease's unit so far, once an attempt."""
+        if self.stage is None:
+            raise AssertionError(f"{lease.unit} ended with its stage")
+        return self.stage.failures.setdefault(lease.unit.shard, [])
+
     def finish(self, member: Member, lease: Lease) -> Stage:
         """The contribution is in. Returns the stage it belongs to."""
         if self.stage is None:
@@ -88,9 +129,31 @@ class Leasing:
         for senders in self._holders.values():
             senders.discard(member.sender)
 
-    def stuck(self, members: Members, now: float) -> list[tuple[Member, Lease]]:
-        """Leases past their deadline, as many as there are idle members to take their units over."""
-        idle = sum(member.is_ready for member in members)
-        expired = self.stage.expired(now)[:idle] if self.stage else []
+    @property
+    def turn_is_open(self) -> bool:
+        """Whether nobody works on the unit that is summed next."""
+        stage = self.stage
+        if stage is None or not stage.open_shards:
+            return False
+        return min(stage.open_shards) < min((one.unit.shard for one in stage.leases), default=math.inf)
+
+    def stuck(self, members: Members, blocked: Collection[Lease], now: float) -> list[tuple[Member, Lease]]:
+        """Leases past their deadline, as many as there are members to take their units over.
+
+        blocked: leases whose contributions wait for their turn. Their time does not run, and their workers
+        can do something else.
+        """
+        for lease in blocked:
+            lease.deadline = now + self._settings.lease_timeout_s
+        free = sum(member.is_ready for member in members) + len(blocked)
+        expired = self.stage.expired(now)[:free] if self.stage else []
         holders = ((members.get(lease.sender), lease) for lease in expired)
         return [(member, lease) for member, lease in holders if member is not None]
+
+
+def _at_work(members: Members) -> set[bytes]:
+    return {one.sender for one in members if one.is_ready or one.lease}
+
+
+def _split_of(stage: Stage) -> str:
+    return "test" if stage.kind == "evaluate" else "train"

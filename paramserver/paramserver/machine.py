@@ -5,6 +5,7 @@ run is over. It must not know sockets, files, clocks or what a model computes; t
 a ROUTER socket and in a simulated network.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 
@@ -51,7 +52,7 @@ class Master:
         self.members = Members()
         self.progress = Progress()
         self.canonical = Canonical(settings, is_free)
-        self.leasing = Leasing(settings, self.term)
+        self.leasing = Leasing(settings, self.term, f"{run} {now}")
         self.started_at: float | None = None  # when the first unit of this term was leased
         self.seconds_before = 0.0  # trained in earlier terms
         self._outbox = Outbox()
@@ -65,7 +66,9 @@ class Master:
         self._stop: m.Stop | None = None  # the run is over
         self._stop_deadline = math.inf
         self._is_finished = False
+        self._back_by = -math.inf  # until then workers of the term before may say that they are still there
         if snapshot:
+            self._back_by = now + settings.liveness_timeout_s
             self._resume(snapshot)
 
     # -- inputs ---------------------------------------------------------------------------------------
@@ -73,14 +76,17 @@ class Master:
     def handle(self, sender: bytes, message: m.Message, payloads: Payloads, now: float) -> list[Effect]:
         """Take one message. A peer's mistake is refused with a note, and changes nothing."""
         member = self.members.get(sender)
+        if member is not None:
+            member.seen_at = now
         try:
-            if isinstance(message, m.Join):
+            if self._stop is not None and not isinstance(message, m.Leave):
+                self._outbox.send(sender, self._stop)  # whatever it is, it comes too late
+            elif isinstance(message, m.Join):
                 self._on_join(sender, message, now)
             elif member is not None:
-                member.seen_at = now
                 self._handler(message)(self, member, message, payloads, now)
             elif not isinstance(message, m.Leave):
-                self._outbox.send(sender, self._stop or m.Rejoin())
+                self._outbox.send(sender, m.Rejoin())
         except PeerError as error:
             self._reject(sender, error)
         self._assign(now)
@@ -128,7 +134,7 @@ class Master:
     def _on_join(self, sender: bytes, join: m.Join, now: float) -> None:
         member = self.members.get(sender)
         if member is None:
-            refusal = self._stop or refusal_of(join, self.job.code, len(self.members), self.settings)
+            refusal = refusal_of(join, self.job.code, len(self.members), self.settings)
             if refusal is not None:
                 self._outbox.send(sender, refusal)
                 text = f"refused {join.name} of {join.host}: {refusal.reason}"
@@ -137,7 +143,6 @@ class Master:
             member = self.members.add(sender, join, now)
             text = f"{member.name} joined from {join.host} (pid {join.pid}, {join.device})"
             self._outbox.note("join", text, worker=member.name)
-        member.seen_at = now
         welcome = m.Welcome(
             worker=member.name,
             run=self.run,
@@ -151,9 +156,6 @@ class Master:
         self._outbox.send(sender, welcome)
 
     def _on_ready(self, member: Member, message: m.Ready, payloads: Payloads, now: float) -> None:
-        if self._stop is not None:
-            self._outbox.send(member.sender, self._stop)
-            return
         member.version = message.version
         lease = self.leasing.of(member)
         member.is_ready = lease is None
@@ -178,17 +180,35 @@ class Master:
         if lease is None:
             self._settle(member, message.lease)
             return
-        sums = check_push(message, lease.unit, self.job)
+        if lease.is_announced:  # something on its way was lost
+            self._grant_again(member, lease)
+            return
+        try:
+            sums = check_push(message, lease.unit, self.job)
+            if lease.unit.kind == "initialise":
+                self._round = self.canonical.propose(Layout.from_plain(message.layout))
+        except PeerError as error:  # the same would come again: the unit has failed here
+            self._reject(member.sender, error)
+            self._outbox.send(member.sender, m.Accepted(lease.number, False, str(error)[:1000]))
+            failed = m.Failed(lease.number, f"its contribution was refused: {error}", "", "", error.exit_code)
+            self._count_failure(member, lease, failed, now)
+            return
         self.leasing.renew(lease, lease.step + 1, now)
-        if lease.unit.kind == "initialise" and self.canonical.layout is None:
-            self.canonical.agree(Layout.from_plain(message.layout))
-            self._round = self.canonical.new_round((0,), (1,))
+        lease.is_announced, lease.sums = True, sums
+        member.count_times(message)
         if self._round is not None:
-            self._round.announce(lease.unit.shard, range(0 if lease.is_announced else lease.grant))
-        if not lease.is_announced:
-            lease.is_announced, lease.sums = True, sums
-            member.count_times(message)
+            self._round.announce(lease.unit.shard, range(lease.grant))
         self._advance(member, lease, now)
+
+    def _grant_again(self, member: Member, lease: Lease) -> None:
+        chunks = self._round.granted(lease.unit.shard) if self._round else ()
+        if chunks:
+            self._outbox.send(member.sender, m.Grant(lease.number, chunks))
+
+    def _send_grants(self) -> None:
+        for shard, chunks in self._round.grants().items() if self._round else ():
+            holder = self.leasing.of_shard(shard)
+            self._outbox.send(holder.sender, m.Grant(holder.number, chunks))
 
     def _on_chunk(self, member: Member, message: m.Chunk, payloads: Payloads, now: float) -> None:
         lease = self.leasing.current(member, message.lease)
@@ -201,9 +221,6 @@ class Master:
         self._advance(member, lease, now)
 
     def _on_heartbeat(self, member: Member, message: m.Heartbeat, payloads: Payloads, now: float) -> None:
-        if self._stop is not None:
-            self._outbox.send(member.sender, self._stop)
-            return
         lease = self.leasing.current(member, message.lease)
         if lease is not None:
             self.leasing.renew(lease, message.step, now)
@@ -214,22 +231,23 @@ class Master:
     def _on_failed(self, member: Member, message: m.Failed, payloads: Payloads, now: float) -> None:
         lease = self.leasing.current(member, message.lease)
         self._outbox.send(member.sender, m.Accepted(message.lease, False, "the failure is noted"))
-        if lease is None or self.leasing.stage is None:
-            return
-        unit, failures = lease.unit, self.leasing.stage.failures.setdefault(lease.unit.shard, [])
+        if lease is not None:
+            self._count_failure(member, lease, message, now)
+
+    def _count_failure(self, member: Member, lease: Lease, failed: m.Failed, now: float) -> None:
+        """A unit has failed on a member: others may do better, and if not, the run ends."""
+        unit, failures = lease.unit, self.leasing.failures_of(lease)
         failures.append(member.sender)
         self._release(member, lease)
-        text = (
-            f"{unit} failed on {member.name} ({member.join.host}), attempt {len(failures)}: {message.error}"
-        )
-        fields = {"worker": member.name, "host": member.join.host, "unit": str(unit), "error": message.error}
-        self._outbox.note(
-            "failure", text, urgent=True, **fields, traceback=message.traceback, log=message.log
-        )
-        if len(failures) >= min(self.settings.attempts_max, max(1, len(self.members))):
-            report = failure_report(member, str(unit), message, len(failures))
+        host, attempts = member.join.host, len(failures)
+        text = f"{unit} failed on {member.name} ({host}), attempt {attempts}: {failed.error}"
+        fields = {"worker": member.name, "host": host, "unit": str(unit), "error": failed.error}
+        self._outbox.note("failure", text, urgent=True, **fields, traceback=failed.traceback, log=failed.log)
+        is_hopeless = all(one.sender in failures for one in self.members)
+        if attempts >= self.settings.attempts_max or is_hopeless:
+            report = failure_report(member, str(unit), failed, attempts)
             self._outbox.note("report", report, urgent=True)
-            self._end(now, message.exit_code or 1, f"{unit} failed: {message.error}")
+            self._end(now, failed.exit_code or 1, f"{unit} failed: {failed.error}")
 
     def _on_leave(self, member: Member, message: m.Leave, payloads: Payloads, now: float) -> None:
         self._outbox.note("leave", f"{member.name} left: {message.reason}", worker=member.name)
@@ -250,9 +268,38 @@ class Master:
             if not stage.open_shards:
                 return
             if member.is_ready:
-                lease = self.leasing.give(member, self.members, self._free_grant(), now)
+                in_order = not self._has_room(self.canonical.nbytes) and self.leasing.turn_is_open
+                lease = self.leasing.give(member, self.members, self._free_grant(), in_order, now)
                 if lease is not None:
                     self._send_lease(member, lease)
+        if not self._has_room(self.settings.chunk_bytes) and self.leasing.turn_is_open:
+            self._unblock(now)
+
+    def _has_room(self, nbytes: int) -> bool:
+        """Whether so much of a contribution may come before its turn."""
+        return self._round is None or self._round.free_bytes >= nbytes
+
+    def _unblock(self, now: float) -> None:
+        """Give the unit that all wait for to one of those who wait; its own will be computed again."""
+        for lease in sorted(self._blocked(), key=lambda lease: lease.unit.shard, reverse=True):
+            member = self.members.get(lease.sender)
+            if member is not None and self.leasing.may_try_next(member, self.members):
+                self._release(member, lease)
+                instead = self.leasing.give(member, self.members, 0, True, now)
+                if instead is not None:
+                    text = (
+                        f"{lease.unit} of {member.name} makes way for {instead.unit}, which is summed first"
+                    )
+                    self._outbox.note("release", text, worker=member.name)
+                    self._send_lease(member, instead)
+                return
+
+    def _blocked(self) -> list[Lease]:
+        """Leases whose contributions are ready, and must wait for those that are summed before them."""
+        stage, round_ = self.leasing.stage, self._round
+        if stage is None or round_ is None or self._has_room(self.settings.chunk_bytes):
+            return []
+        return [lease for lease in stage.leases if round_.is_blocked(lease.unit.shard)]
 
     def _begin_stage(self, now: float) -> Stage | None:
         """Begin the stage that comes next; None where the run is over or workers are awaited."""
@@ -287,19 +334,16 @@ class Master:
             self._outbox.send(member.sender, m.Weights(self.progress.version, index, number), part)
 
     def _free_grant(self) -> int:
-        """Chunks that may come unasked, if all members' together stay within what may be held."""
+        """Chunks that may come unasked, if those of all units in hand may be held besides what is."""
         chunks = min(self.settings.window, self.canonical.chunks)
         nbytes = min(chunks * self.settings.chunk_bytes, self.canonical.nbytes)
-        return chunks if nbytes * len(self.members) <= self.settings.held_bytes else 0
+        return chunks if self._has_room(nbytes * (self.leasing.units_in_hand + 1)) else 0
 
     def _advance(self, member: Member, lease: Lease, now: float) -> None:
         """A unit has come forward: ask for its next chunks, or settle it; the last one closes the stage."""
-        if self._round is not None:
-            for shard, chunks in self._round.grants().items():
-                holder = self.leasing.of_shard(shard)
-                self._outbox.send(holder.sender, m.Grant(holder.number, chunks))
-            if not self._round.is_delivered(lease.unit.shard):
-                return
+        self._send_grants()
+        if self._round is not None and not self._round.is_delivered(lease.unit.shard):
+            return
         if lease.unit.kind == "train":
             member.samples += samples_of(lease.unit, self.job)
         member.version = self.progress.version
@@ -332,12 +376,16 @@ class Master:
 
     def _release(self, member: Member, lease: Lease) -> None:
         """End a lease without a contribution; what came of it stays, and its unit is open again."""
-        if self._round is not None:
+        if lease.unit.kind == "initialise":  # its layout was only proposed: the next one proposes its own
+            self._round = None
+            self.canonical.forget_proposal()
+        elif self._round is not None:
             self._round.withdraw(lease.unit.shard)
         self.leasing.release(member, lease)
+        self._send_grants()  # what was granted to it, others may send
 
     def _revoke_stuck(self, now: float) -> None:
-        for member, lease in self.leasing.stuck(self.members, now):
+        for member, lease in self.leasing.stuck(self.members, self._blocked(), now):
             why = f"no progress for {self.settings.lease_timeout_s:g} s"
             text = f"{lease.unit} is taken from {member.name}: {why}"
             self._outbox.note("release", text, worker=member.name, urgent=True)
@@ -407,6 +455,9 @@ class Master:
         self.seconds_before = snapshot.seconds
         self._saved_version = snapshot.version
         self.canonical.agree(snapshot.layout, snapshot.vector)
+        self._outbox.put(
+            Save(dataclasses.replace(snapshot, term=self.term))
+        )  # the next start has the next term
 
     def _position(self) -> str:
         if self.progress.version <= 0:
@@ -431,7 +482,8 @@ class Master:
 
     def _stop_if_drained(self, now: float) -> None:
         """Asked to stop: the run ends when the units in hand are in, or have taken too long."""
-        if self._wish is not None and (not self.leasing.units_in_hand or now >= self._stop_deadline):
+        is_drained = len(self._blocked()) == self.leasing.units_in_hand  # who is blocked now stays it
+        if self._wish is not None and (is_drained or now >= self._stop_deadline):
             self._end(now, self._wish.exit_code, self._wish.reason)
 
     def _end(self, now: float, exit_code: int, reason: str) -> None:
@@ -446,7 +498,7 @@ class Master:
         self._finish_if_alone(now)
 
     def _finish_if_alone(self, now: float) -> None:
-        is_alone = not len(self.members) or now >= self._stop_deadline
+        is_alone = (not len(self.members) and now >= self._back_by) or now >= self._stop_deadline
         if self._stop is not None and is_alone and not self._is_finished:
             self._is_finished = True
             self._outbox.put(Finished(self._stop.exit_code, self._stop.reason))

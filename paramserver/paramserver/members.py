@@ -4,12 +4,16 @@ The sender (its ROUTER identity, drawn anew by every worker process) is the inca
 was killed and started again is another member, and nothing of its former life counts for it.
 """
 
+import collections
 import dataclasses
 import itertools
 from collections.abc import Iterator
 from typing import Any
 
 from ps_common.messages import Join, Push
+
+NAME_MAX = 200  # leaves room for a number within what the protocol allows a name
+GONE_MAX = 10_000  # whoever joins and leaves all the time must not fill memory
 
 
 @dataclasses.dataclass
@@ -59,7 +63,8 @@ class Members:
     def __init__(self) -> None:
         self._by_sender: dict[bytes, Member] = {}
         self._names: set[str] = set()
-        self.gone: list[Member] = []
+        self._numbers: dict[str, int] = {}  # a wish: the number from which on there may be a free name
+        self.gone: collections.deque[Member] = collections.deque(maxlen=GONE_MAX)
 
     def __len__(self) -> int:
         return len(self._by_sender)
@@ -72,8 +77,7 @@ class Members:
 
     def add(self, sender: bytes, join: Join, now: float) -> Member:
         """Make the sender a member, under the name it wishes or that name with a number."""
-        wish = join.name or "worker"
-        name = next(n for n in self._candidates(wish) if n not in self._names)
+        name = self._free_name(_printable(join.name) or "worker")
         member = Member(sender, name, join, joined_at=now, seen_at=now)
         self._by_sender[sender] = member
         self._names.add(name)
@@ -82,6 +86,7 @@ class Members:
     def remove(self, member: Member) -> None:
         del self._by_sender[member.sender]
         self._names.discard(member.name)
+        self._numbers.clear()
         self.gone.append(member)
 
     def silent_since(self, moment: float) -> list[Member]:
@@ -91,8 +96,16 @@ class Members:
     def records(self) -> list[dict[str, Any]]:
         return [member.record() for member in [*self.gone, *self]]
 
-    @staticmethod
-    def _candidates(wish: str) -> Iterator[str]:
-        if wish != "worker":
-            yield wish
-        yield from (f"{wish}-{i}" for i in itertools.count(1 if wish == "worker" else 2))
+    def _free_name(self, wish: str) -> str:
+        """The wish, if nobody has it, or else with the lowest free number; "worker" always has one."""
+        if wish != "worker" and wish not in self._names:
+            return wish
+        first = self._numbers.get(wish, 1 if wish == "worker" else 2)
+        number = next(i for i in itertools.count(first) if f"{wish}-{i}" not in self._names)
+        self._numbers[wish] = number
+        return f"{wish}-{number}"
+
+
+def _printable(name: str) -> str:
+    """A name as it may stand in a log or on a terminal."""
+    return "".join(c for c in name if c.isprintable())[:NAME_MAX]

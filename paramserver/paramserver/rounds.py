@@ -61,6 +61,19 @@ class Round:
         self._granted[shard] = set()
         self._grant(shard, self._missing[shard].intersection(granted))
 
+    def granted(self, shard: int) -> tuple[int, ...]:
+        """The chunks of a shard that may come and have not."""
+        return tuple(sorted(self._granted.get(shard, ())))
+
+    def is_blocked(self, shard: int) -> bool:
+        """Whether a contribution is ready to come and none of it may: what is held fills the budget."""
+        return shard in self._granted and not self._granted[shard] and bool(self._missing[shard])
+
+    @property
+    def free_bytes(self) -> int:
+        """What may still be held."""
+        return max(0, self._budget_bytes - self._held_bytes - self._granted_bytes)
+
     def withdraw(self, shard: int) -> None:
         """Whoever was sending a shard's contribution is gone. What has come stays."""
         self._granted_bytes -= sum(self._size(i) for i in self._granted.pop(shard, ()))

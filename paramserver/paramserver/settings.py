@@ -1,9 +1,10 @@
 """How a master runs a job, as opposed to what the job is: nothing here changes a result."""
 
 import dataclasses
+import math
 
 from ps_common.errors import UsageError
-from ps_common.messages import CHUNK_BYTES, CHUNK_BYTES_MAX, WINDOW
+from ps_common.messages import CHUNK_BYTES, CHUNK_BYTES_MAX, SECONDS_MAX, WINDOW, WINDOW_MAX
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +49,20 @@ class Settings:
             raise UsageError(
                 f"chunk_bytes must be a multiple of 64 up to {CHUNK_BYTES_MAX}, not {self.chunk_bytes}"
             )
+        if not 1 <= self.window <= WINDOW_MAX:
+            raise UsageError(f"window must be 1 to {WINDOW_MAX} chunks, not {self.window}")
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if value is not None and value <= 0:
-                raise UsageError(f"{field.name} must be positive, not {value}")
+            if value is None:
+                continue
+            is_time = field.name.endswith("_s")
+            most = SECONDS_MAX if is_time else math.inf
+            if not 0 < value <= most:
+                raise UsageError(f"{field.name} must be positive and at most {most:g}, not {value}")
+            if is_time:
+                object.__setattr__(self, field.name, float(value))  # the protocol knows no other seconds
+        if self.liveness_timeout_s <= self.heartbeat_interval_s:
+            raise UsageError(
+                f"liveness_timeout_s ({self.liveness_timeout_s:g}) must be longer than heartbeat_interval_s "
+                f"({self.heartbeat_interval_s:g}), or every worker counts as lost"
+            )

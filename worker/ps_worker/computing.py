@@ -41,6 +41,7 @@ class Computing:
         self._replica: Replica | None = None
         self._sources: dict[str, Source] = {}
         self._checked: set[tuple[str, int]] = set()
+        self._limits: threadpoolctl.threadpool_limits | None = None
         self._thread = threading.Thread(target=self._run, name="computing", daemon=True)
         self._thread.start()
 
@@ -66,23 +67,28 @@ class Computing:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        self._device.use()
-        limits = None
         while (task := self._tasks.get()) is not None:
-            if limits is None and isinstance(task, Prepare):
-                limits = threadpoolctl.threadpool_limits(self._threads or task.job.plan.threads)
             try:
                 outcome: Outcome = (
                     self._prepare(task.job) if isinstance(task, Prepare) else self._compute(task)
                 )
-            except Exception as error:
+            except BaseException as error:  # a `sys.exit()` in a user's layer too: the thread must go on
                 outcome = _failure(error)
             self._outcomes.put(outcome)
             self._wake()
         self._replica = None
+        self._limit_threads(None)
         self._device.release()
 
+    def _limit_threads(self, threads: int | None) -> None:
+        """Limit BLAS, in place of the limit before; None: as it was at first."""
+        if self._limits is not None:
+            self._limits.restore_original_limits()
+        self._limits = None if threads is None else threadpoolctl.threadpool_limits(threads)
+
     def _prepare(self, job: Description) -> Prepared:
+        self._device.use()
+        self._limit_threads(self._threads or job.plan.threads)
         parts = self._parts(job)
         self._replica = Replica(job, parts, self._device, self.watch)
         self._sources.clear()
@@ -93,9 +99,7 @@ class Computing:
         if not job.needs_code:
             return Parts.of(job)
         if self._job_target is None:
-            raise UsageError(
-                "this job holds classes of its own; start the worker with --job FILE"
-            )
+            raise UsageError("this job holds classes of its own; start the worker with --job FILE")
         loaded = load_job(self._job_target, job.overrides)
         if loaded.describe().digest != job.digest:
             raise JobMismatch(f"{self._job_target} is not the master's job; start both from the same file")
@@ -134,13 +138,22 @@ def _open(data: DataDescription, split: str) -> Source:
     here, masters = source.fingerprint(), data.fingerprint
     if here != masters:
         raise DataError(
-            f"the {split} data here is not the master's: {source!r} has fingerprint {here[:12]}, the master's "
-            f'is {masters[:12]}; copy the same files, or set the plan\'s data="stream"'
+            f"the {split} data here is not the master's: {source!r} has fingerprint {here[:12]}, the "
+            f"master's is {masters[:12]}; copy the same files, or set the plan's data=\"stream\""
         )
     return source
 
 
-def _failure(error: Exception) -> Failure:
+def _failure(error: BaseException) -> Failure:
     code = error.exit_code if isinstance(error, ParamserverError) else 1
-    text = "".join(traceback.format_exception(error))
-    return Failure(f"{type(error).__name__}: {error}", text, code)
+    said = traceback.TracebackException.from_exception(error)
+    try:
+        what = f"{type(error).__name__}: {error}"
+    except Exception:
+        what = f"{type(error).__name__}, which cannot say what it is"
+    return Failure(_sendable(what), _sendable("".join(said.format())), code)
+
+
+def _sendable(text: str) -> str:
+    """Text that UTF-8 can hold: names of files may have bytes in them that are none."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -61,7 +61,7 @@ class Worker:
         self.join = join
         self.state = State.JOINING
         self.name = join.name
-        self.step = 0  # of the unit in hand; the loop keeps it up to date
+        self.step = 0  # of the computing side; the loop keeps it up to date
         self._master_timeout_s = master_timeout_s
         self._shutdown_timeout_s = shutdown_timeout_s
         self._effects: list[Effect] = []
@@ -77,7 +77,8 @@ class Worker:
         self._shard: Rows = ()  # the shard that is being gathered
         self._is_busy = False  # the computing side has something in hand
         self._lease: m.Lease | None = None
-        self._last_lease = 0
+        self._last_lease = 0  # since the last welcome
+        self._pieces = 0  # chunks and blocks that have come for the unit in hand
         self._outcome: Contribution | None = None
         self._said: m.Message | None = None  # what is said again until it is answered
         self._heard_at = now  # of the master
@@ -124,15 +125,15 @@ class Worker:
         """Let time pass: beat, ask again, give up."""
         if self.state is State.LEFT:
             return self._take_effects()
-        silence = now - self._heard_at
+        # Compared as next_deadline() adds them: now - asked_at may round to less than was waited.
         if now >= self._leave_by:
             self._leave(now, 0, "asked to stop; the unit in hand took too long")
-        elif silence >= self._master_timeout_s:
+        elif now >= self._heard_at + self._master_timeout_s:
             self._give_up(now)
         else:
-            self._complain(silence)
+            self._complain(now - self._heard_at)
             self._beat(now)
-            if now - self._asked_at >= self._retry_s():
+            if now >= self._asked_at + self._retry_s():
                 self._ask_again(now)
         return self._take_effects()
 
@@ -158,28 +159,36 @@ class Worker:
     def _on_welcome(self, message: m.Welcome, payloads: Sequence[memoryview], now: float) -> None:
         if self.state is not State.JOINING:
             return
-        job = Description.from_plain(message.job)
-        is_same = self._layout is not None and self._job is not None and self._job.digest == job.digest
+        try:
+            job = Description.from_plain(message.job)
+        except PeerError as error:  # the same would come again
+            self._leave(now, 76, f"the master's job cannot be read: {error}")
+            return
         if self._welcome is None or (self._welcome.run, self._welcome.term) != (message.run, message.term):
-            self._version, self._last_lease = -1, 0
+            self._version = -1
+        if self._job is None or self._job.digest != job.digest:
+            self._layout, self._base, self._version = None, None, -1
+            self._data.clear()
+        self._last_lease = 0  # whatever was in hand is given up, also where the master thinks it is not
         self._welcome, self._job, self.name = message, job, message.worker
+        self._cut()
         self._effects.append(Note(f"joined run {message.run} as {message.worker}"))
         if self._is_busy:
             self._effects.append(Cancel())
             self._enter(State.ABANDONING, now)
-        elif is_same:
-            self._enter(State.IDLE, now)
         else:
-            self._layout, self._base, self._version = None, None, -1
-            self._data.clear()
-            self._compute(Prepare(job))
-            self._enter(State.PREPARING, now)
+            self._enter(State.IDLE, now)
 
     def _adopt(self, prepared: Prepared) -> None:
-        """The replica is there; its layout says how weights are cut."""
-        if self._job is not None and self._welcome is not None and prepared.job_digest == self._job.digest:
+        """The replica is there, if it is still the master's job."""
+        if self._job is not None and prepared.job_digest == self._job.digest:
             self._layout = prepared.layout
-            self._spans = prepared.layout.chunks(self._welcome.chunk_bytes)
+            self._cut()
+
+    def _cut(self) -> None:
+        """The layout, and how this master cuts it."""
+        if self._layout is not None and self._welcome is not None:
+            self._spans = self._layout.chunks(self._welcome.chunk_bytes)
 
     def _on_refused(self, message: m.Refused, payloads: Sequence[memoryview], now: float) -> None:
         self._exit(message.exit_code, f"the master refused this worker: {message.reason}")
@@ -196,11 +205,12 @@ class Worker:
     def _on_lease(self, lease: m.Lease, payloads: Sequence[memoryview], now: float) -> None:
         if lease.lease <= self._last_lease or self.state not in (State.IDLE, State.SETTLING) or self._is_busy:
             return  # once more, or of a term gone by
+        self._check_lease(lease)
         if self._leave_by < math.inf:
             self._leave(now, 0, "asked to stop")
             return
         self._outcome = None
-        self._lease, self._last_lease, self.step = lease, lease.lease, 0
+        self._lease, self._last_lease, self._pieces = lease, lease.lease, 0
         if lease.kind != "initialise" and (
             self._layout is None or lease.layout_digest != self._layout.digest
         ):
@@ -223,6 +233,7 @@ class Worker:
         span = self._spans[message.index]
         payload = _checked(payloads, (span.stop - span.start,), message.checksum)[0]
         if self._weights.take(message.index):
+            self._pieces += 1
             self._base[span.start : span.stop] = np.frombuffer(payload, np.uint8)
             self._advance(now)
 
@@ -236,6 +247,7 @@ class Worker:
         first, count = self._block(key, message.block)
         payloads = _checked(payloads, [count * field.sample_bytes for field in data.fields], message.checksum)
         if self._rows.take(message.block):
+            self._pieces += 1
             for array, payload in zip(self._shard, payloads, strict=True):
                 part = array[first : first + count]
                 part[...] = np.frombuffer(payload, array.dtype).reshape(part.shape)
@@ -258,12 +270,23 @@ class Worker:
             self._enter(State.IDLE, now)
 
     def _on_alive(self, message: m.Alive, payloads: Sequence[memoryview], now: float) -> None:
-        pass  # to be heard was the point
+        if self._welcome is not None and message.term > self._welcome.term:
+            self._on_rejoin(m.Rejoin(), (), now)  # the welcome was of a term gone by
 
     def _on_stop(self, message: m.Stop, payloads: Sequence[memoryview], now: float) -> None:
         self._leave(now, message.exit_code, message.reason)
 
     # -- the unit in hand -----------------------------------------------------------------------------
+
+    def _check_lease(self, lease: m.Lease) -> None:
+        """Raise `PeerError` for a unit that the job does not have."""
+        if lease.kind not in ("initialise", "train", "evaluate") or self._job is None:
+            raise PeerError(f"there are no units of kind {lease.kind!r}")
+        key = _shard_of(lease)
+        if key is not None and lease.shard >= self._job.split(key[0])[1].count:
+            raise PeerError(f"there is no {key[0]} shard {lease.shard}")
+        if lease.kind == "train" and lease.round >= self._job.schedule.rounds:
+            raise PeerError(f"there is no round {lease.round}")
 
     def _gather_weights(self, lease: m.Lease) -> None:
         if lease.version in (-1, self._version) or self._layout is None or self._welcome is None:
@@ -345,7 +368,7 @@ class Worker:
                 transfer_s=spent["transfer"],
             )
             self._say(push, now)
-            self._send_chunks(range(lease.grant))
+            self._send_chunks(range(min(lease.grant, len(self._spans))))
 
     def _send_chunks(self, chunks: Sequence[int]) -> None:
         vector = self._outcome.vector if self._outcome else None
@@ -369,7 +392,8 @@ class Worker:
                 self.state in (State.GATHERING, State.COMPUTING, State.SETTLING) and self._lease is not None
             )
             lease = self._lease.lease if in_hand and self._lease else 0
-            self._effects.append(Send(m.Heartbeat(lease, self.step)))
+            steps = 0 if self.state is State.GATHERING else self.step
+            self._effects.append(Send(m.Heartbeat(lease, self._pieces + steps)))
 
     def _ask_again(self, now: float) -> None:
         """The last request has had no answer for a while: make it again."""

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from ps_common import weights_file
 from ps_common.arrays import Array, Device, device, to_device, to_host
-from ps_common.errors import CheckpointError, PeerError
+from ps_common.errors import CheckpointError, PeerError, ShapeMismatch, UsageError
 from ps_common.job import Description
 from ps_common.vocabulary import from_plain, has_own_code
 from ps_worker import nn
@@ -25,9 +25,17 @@ class Model:
     device: Device
 
     def predict(self, x: npt.ArrayLike) -> Array:
-        """The output, NumPy of shape (n, *output_shape), for a batch `x` of shape (n, *input_shape)."""
-        xp = self.device.xp
-        return to_host(self.network.predict(xp.asarray(x)))
+        """The output, NumPy of shape (n, *output_shape), for a batch `x` of shape (n, *input_shape).
+
+        Raises `ShapeMismatch` for samples of another shape.
+        """
+        batch = self.device.xp.asarray(x)
+        if batch.shape[1:] != self.network.input_shape or batch.ndim == 0:
+            raise ShapeMismatch(
+                f"the model takes samples of shape {self.network.input_shape}, not {batch.shape[1:]}; "
+                "give a batch, its first axis counting the samples"
+            )
+        return to_host(self.network.predict(batch))
 
 
 def load(path: str | Path, model: nn.Layer | None = None, device_name: str = "cpu") -> Model:
@@ -51,13 +59,19 @@ def load(path: str | Path, model: nn.Layer | None = None, device_name: str = "cp
         loss: Any = from_plain(job.loss) if not has_own_code(job.loss) else nn.MSE()
     except (PeerError, KeyError) as error:
         raise CheckpointError(f"{path} does not describe a model of this version: {error}") from error
-    network = nn.Network(model, loss, None, job.train.fields[0].shape, job.plan.dtype)
     place = device(device_name)
+    try:
+        network = nn.Network(model, loss, None, job.train.fields[0].shape, job.plan.dtype)
+    except (ShapeMismatch, UsageError) as error:
+        raise CheckpointError(f"{path} is not of this model: {error}") from error
     views = {name: to_device(view, place) for name, view in layout.views(vector).items()}
     weights = {name: views[name] for name in network.specification() if name in views}
     if weights.keys() != network.specification().keys():
         missing = sorted(network.specification().keys() - weights.keys())
         raise CheckpointError(f"{path} lacks the weights {missing} of its model")
     gradients = {n: place.xp.empty_like(weights[n]) for n, p in network.specification().items() if p.trained}
-    network.bind(weights, gradients)
+    try:
+        network.bind(weights, gradients)
+    except ValueError as error:
+        raise CheckpointError(f"the weights in {path} do not fit its model: {error}") from error
     return Model(network, weights, meaning.get("metrics", {}), job, place)

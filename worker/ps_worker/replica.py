@@ -84,7 +84,7 @@ class Replica:
     def train(self, base: HostArray, rows: ShardRows, round_: int, shard: int) -> Contribution:
         """The unit (round, shard): the plan's local steps from `base` on the shard's next batches.
 
-        Raises `DataError` for a loss that is no number.
+        Raises `DataError` for a loss or a metric that is no number.
         """
         began = time.perf_counter()
         job, schedule = self.job, self.job.schedule
@@ -183,13 +183,14 @@ class Replica:
         return Contribution(samples, sums, time.perf_counter() - began, vector, layout)
 
     def _require_finite(self, sums: dict[str, list[float]], where: str) -> None:
-        total, samples = sums["loss"]
-        if self._watch.is_cancelled or math.isfinite(total):
+        if self._watch.is_cancelled:
             return
-        raise DataError(
-            f"the loss became {total / samples} in {where}; the learning rate may be too high "
-            "or the data may hold NaN or infinity"
-        )
+        for name, values in sums.items():
+            if not all(map(math.isfinite, values)):
+                raise DataError(
+                    f"the {name} became {values[0] / (values[-1] or 1)} in {where}; the learning rate may be "
+                    "too high or the data may hold NaN or infinity"
+                )
 
 
 class Sums:

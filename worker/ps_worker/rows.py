@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ps_common.arrays import HostArray
-from ps_common.data import Source
+from ps_common.job import DataSource
 from ps_common.shards import Shards
 
 AT_ONCE_BYTES = 4 * 2**20  # read at once where a shard is gone through from end to end
@@ -45,7 +45,7 @@ class HeldRows(ShardRows):
 class FileRows(ShardRows):
     """A shard of a source on this machine; nothing is kept in memory."""
 
-    def __init__(self, source: Source, shards: Shards, shard: int) -> None:
+    def __init__(self, source: DataSource, shards: Shards, shard: int) -> None:
         self.size = shards.size(shard)
         self.sample_bytes = sum(field.sample_bytes for field in source.fields)
         self._source = source

@@ -1,0 +1,216 @@
+"""Frames to messages and back: what is said arrives, and what is wrong is refused by name."""
+
+import dataclasses
+import typing
+from typing import Annotated, Any
+
+import msgpack
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ps_common import messages as m
+from ps_common.errors import PeerError
+from ps_common.wire import checksum, decode, encode
+
+BOUNDED = settings(deadline=None, max_examples=60)
+NUMBERS = {cls: number for number, cls in m.KINDS.items()}
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text() | st.binary(),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text() | st.binary(), inner, max_size=5),
+    max_leaves=20,
+)
+
+
+def hints(cls: type[m.Message]) -> dict[str, tuple[Any, m.Bound]]:
+    """Type and bounds of each field of a message."""
+    return {
+        name: typing.get_args(hint) if typing.get_origin(hint) is Annotated else (hint, m.Bound(0, 0))
+        for name, hint in typing.get_type_hints(cls, include_extras=True).items()
+        if name != "payloads"
+    }
+
+
+def values_of(kind: Any, bound: m.Bound) -> st.SearchStrategy[Any]:
+    least, most = int(bound.least), int(bound.most)
+    return {
+        int: st.integers(least, min(most, 2**64 - 1)),
+        float: st.floats(bound.least, bound.most),
+        bool: st.booleans(),
+        str: st.text(st.characters(codec="utf-8"), min_size=least, max_size=min(most, 20)),
+        tuple[int, ...]: st.lists(st.integers(0, 2**31 - 1), min_size=least, max_size=8).map(tuple),
+        Any: st.none() | st.lists(st.integers(0, 9), max_size=3),
+    }[kind]
+
+
+def message_of(cls: type[m.Message]) -> st.SearchStrategy[m.Message]:
+    return st.builds(cls, **{name: values_of(*hint) for name, hint in hints(cls).items()})
+
+
+def smallest(cls: type[m.Message]) -> list[Any]:
+    """The plain values of a message that is right."""
+    least = {bool: False, Any: None, float: 0.0}
+    values = []
+    for kind, bound in hints(cls).values():
+        if kind is int:
+            values.append(max(0, int(bound.least)))
+        elif kind is str:
+            values.append("x" * int(bound.least))
+        else:
+            values.append(least.get(kind, [1]))
+    return values
+
+
+def frames_of(cls: type[m.Message], values: list[Any]) -> list[bytes]:
+    return [msgpack.packb([NUMBERS[cls], *values]), *([b""] * cls.payloads[0])]
+
+
+@pytest.mark.parametrize("cls", m.KINDS.values())
+@given(data=st.data())
+@settings(deadline=None, max_examples=15)
+def test_every_message_arrives_as_it_was_said(cls, data):
+    message = data.draw(message_of(cls))
+    payloads = [b"bytes"] * data.draw(st.integers(*cls.payloads))
+    assert decode([encode(message), *payloads]) == message
+    assert decode([memoryview(encode(message)), *payloads]) == message
+
+
+FIELDS = [(cls, name) for cls in m.KINDS.values() for name in hints(cls) if hints(cls)[name][0] is not Any]
+
+
+def refused_for(kind: Any, bound: m.Bound) -> list[Any]:
+    """Values that a field of this type and bounds must not take."""
+    if kind is int:
+        wrong = [None, True, 1.0, "1", int(bound.least) - 1, b"1", [1], msgpack.ExtType(5, b"x" * 99_999)]
+        return wrong if bound.most == 2**64 else [*wrong, int(bound.most) + 1]
+    if kind is float:
+        return [None, 1, True, "1", bound.least - 1.0, bound.most * 2, float("nan"), float("inf")]
+    if kind is bool:
+        return [None, 0, 1, "", 1.0]
+    too_long = int(bound.most) + 1
+    if kind is str:
+        return [None, 1, b"x", ["x"], "x" * too_long]
+    return [None, 1, "12", [], [1.0], [-1], [2**31], [True], [[1]], [0] * too_long]
+
+
+@pytest.mark.parametrize(("cls", "name"), FIELDS, ids=lambda part: getattr(part, "__name__", part))
+def test_a_field_of_another_type_or_out_of_bounds_is_refused_by_name(cls, name):
+    right = smallest(cls)
+    decode(frames_of(cls, right))
+    at = list(hints(cls)).index(name)
+    for value in refused_for(*hints(cls)[name]):
+        values = right.copy()
+        values[at] = value
+        with pytest.raises(PeerError, match=f"^{cls.__name__}: {name} must be ") as caught:
+            decode(frames_of(cls, values))
+        assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("cls", m.KINDS.values())
+def test_a_message_with_a_field_too_many_or_too_few_is_refused(cls):
+    for values in ([*smallest(cls), 0], smallest(cls)[:-1] if smallest(cls) else [0, 0]):
+        with pytest.raises(PeerError, match=f"{cls.__name__} has {len(smallest(cls))} fields, not"):
+            decode(frames_of(cls, values))
+
+
+@pytest.mark.parametrize("cls", m.KINDS.values())
+def test_a_message_with_payloads_too_many_or_too_few_is_refused(cls):
+    header = frames_of(cls, smallest(cls))[0]
+    least, most = cls.payloads
+    for count in {least - 1, most + 1} - {-1}:
+        with pytest.raises(PeerError, match=f"{cls.__name__} carries {least} to {most} payload frames"):
+            decode([header, *[b""] * count])
+
+
+@pytest.mark.parametrize("count", [0, m.FRAMES_MAX + 1, 1000])
+def test_no_frames_or_far_too_many_are_refused(count):
+    with pytest.raises(PeerError, match=f"not {count}"):
+        decode([encode(m.Rejoin())] * count)
+
+
+def test_a_header_over_the_limit_is_refused_before_it_is_unpacked():
+    with pytest.raises(PeerError, match=f"at most {m.HEADER_BYTES} bytes, not {m.HEADER_BYTES + 1}"):
+        decode([b"\x91\x22" + b"\0" * (m.HEADER_BYTES - 1)])
+
+
+@pytest.mark.parametrize("kind", [0, 10, 31, 42, -1, 2**63])
+def test_an_unknown_kind_is_refused(kind):
+    with pytest.raises(PeerError, match=f"no message of kind {kind}$"):
+        decode([msgpack.packb([kind])])
+
+
+@pytest.mark.parametrize("header", [[], {}, None, 34, "34", [34.0], [True], ["Join"], [[34]], {"a": 34}])
+def test_a_header_that_is_no_list_beginning_with_a_kind_is_refused(header):
+    with pytest.raises(PeerError, match="a header is a list that begins with the message's kind"):
+        decode([msgpack.packb(header)])
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"",
+        b"\xc1",  # a byte that msgpack never uses
+        b"\x91\x22\x22",  # more after the message
+        b"\x91",  # cut
+        b"\x91" * 100_000,  # nested too deep
+        b"\xdd\xff\xff\xff\xff" * 1000,  # lists that claim to be long
+        b"\x92\x02\xd7\xff" + b"\xff" * 8,  # a time with too many nanoseconds
+        b"\x92\x02\xd4\xff\x00",  # a time of one byte
+        b"\x92\x02\xa1\xff",  # not UTF-8
+        b"\x92\x02\x81\x01\x01",  # a dict whose keys are numbers
+        b"\x92\x02\x81\x90\x01",  # a dict whose keys cannot be keys
+    ],
+)
+def test_a_header_that_is_not_msgpack_is_refused_with_a_reason(header):
+    with pytest.raises(PeerError, match=r"not msgpack: ."):
+        decode([header])
+
+
+def decoded(frames: list[bytes]) -> m.Message | None:
+    """The message of the frames; None where they are refused, with a reason of a line."""
+    try:
+        return decode(frames)
+    except PeerError as error:
+        reason = str(error)
+    assert 0 < len(reason) < 400
+    return None
+
+
+@BOUNDED
+@given(st.lists(st.binary(max_size=200), max_size=m.FRAMES_MAX + 2))
+def test_arbitrary_frames_raise_nothing_but_a_peer_error(frames):
+    decoded(frames)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.sampled_from([*m.KINDS]), st.lists(PLAIN, max_size=9), st.integers(0, 3))
+def test_arbitrary_msgpack_raises_nothing_but_a_peer_error(kind, values, payloads):
+    message = decoded([msgpack.packb([kind, *values]), *[b""] * payloads])
+    if message is not None:
+        again = decode([encode(message), *[b""] * payloads])
+        assert encode(again) == encode(message)
+
+
+@BOUNDED
+@given(st.data())
+def test_a_header_cut_or_changed_anywhere_raises_nothing_but_a_peer_error(data):
+    header = bytearray(encode(data.draw(st.sampled_from([*m.KINDS.values()]).flatmap(message_of))))
+    at = data.draw(st.integers(0, len(header) - 1))
+    header[at] ^= data.draw(st.integers(1, 255))
+    for damaged in (bytes(header), bytes(header[:at])):
+        decoded([damaged, b""])
+
+
+@given(st.lists(st.binary(max_size=50), min_size=1, max_size=4))
+@BOUNDED
+def test_the_checksum_is_over_the_bytes_of_all_payloads_in_order(payloads):
+    assert checksum(*payloads) == checksum(b"".join(payloads))
+    assert checksum(*payloads, b"more") != checksum(*payloads)
+
+
+def test_every_message_has_one_number_that_fits_a_byte_of_msgpack():
+    classes = {cls for cls in vars(m).values() if isinstance(cls, type) and issubclass(cls, m.Message)}
+    assert classes - {m.Message} == set(m.KINDS.values())
+    assert len(NUMBERS) == len(m.KINDS)
+    assert all(0 <= number < 128 for number in m.KINDS)
+    assert all(dataclasses.is_dataclass(cls) for cls in m.KINDS.values())

@@ -1,0 +1,298 @@
+"""One round's average: whatever comes in whatever order, the bits are those of the naive average."""
+
+import itertools
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from paramserver.rounds import Round, Vectors
+from ps_common.errors import PeerError
+from ps_common.layout import Entry, Layout
+from support_averages import naive_mean, random_vectors
+from support_layouts import layouts
+
+SMALL = Layout([Entry("w", (40,)), Entry("m", (20,), "float16", "slot")])
+SPANS = SMALL.chunks(64)  # 16, 16 and 8 of w, then 20 of m
+
+
+class Case:
+    """A round of random contributions, and what the workers of it would send."""
+
+    def __init__(self, layout, samples, window=2, budget=10**9, chunk_bytes=64, seed=0):
+        self.layout, self.samples, self.budget = layout, samples, budget
+        self.shards = [3 * i + 1 for i in range(len(samples))]  # a round need not have all shards
+        self.spans = layout.chunks(chunk_bytes)
+        self.vectors = dict(zip(self.shards, random_vectors(layout, len(samples), seed), strict=True))
+        out = layout.empty()
+        out[...] = 255  # what was there before must not matter
+        self.round = Round(self.shards, samples, self.spans, out, window, budget)
+        self.may = {}  # announced shard -> chunks that it was granted and has not sent
+        self.sent = {shard: set() for shard in self.shards}
+
+    def announce(self, shard):
+        self.round.announce(shard)
+        self.may[shard] = set()
+        self.take_grants()
+
+    def withdraw(self, shard):
+        self.round.withdraw(shard)
+        del self.may[shard]
+        self.take_grants()
+
+    def take_grants(self):
+        for shard, chunks in self.round.grants().items():
+            assert not self.may[shard] & set(chunks), "granted twice"
+            assert not self.sent[shard] & set(chunks), "granted again though it is here"
+            self.may[shard] |= set(chunks)
+
+    def send(self, shard, index):
+        span = self.spans[index]
+        self.round.deliver(shard, index, self.vectors[shard][span.start : span.stop].data)
+        self.may.get(shard, set()).discard(index)
+        self.sent[shard].add(index)
+        self.take_grants()
+        if self.round.is_delivered(shard):
+            self.may.pop(shard, None)
+
+    def held_bytes(self):
+        """Bytes of chunks that are here before their turn."""
+        held = 0
+        for span in self.spans:
+            here = [span.index in self.sent[shard] for shard in self.shards]
+            in_turn = here.index(False) if False in here else len(here)
+            held += sum(here[in_turn:]) * (span.stop - span.start)
+        return held
+
+    def mean(self):
+        return naive_mean(self.layout, list(self.vectors.values()), self.samples)
+
+    def assert_right(self):
+        assert self.round.is_closed
+        for name, view in self.layout.views(self.round.out).items():
+            assert view.tobytes() == self.layout.views(self.mean())[name].tobytes(), name
+
+
+@settings(deadline=None, max_examples=120)
+@given(
+    layouts(most=4).filter(lambda layout: layout.nbytes > 0),
+    st.lists(st.integers(1, 300), min_size=1, max_size=5),
+    st.integers(1, 4),
+    st.integers(0, 600),
+    st.data(),
+)
+def test_any_order_within_the_grants_gives_the_naive_average_within_the_budget(
+    layout, samples, window, budget, data
+):
+    case = Case(layout, samples, window, budget, seed=len(samples))
+    rng = random.Random(data.draw(st.integers(0, 2**32)))
+    waiting = list(case.shards)
+    rng.shuffle(waiting)
+    losses = data.draw(st.integers(0, 4))
+    while not case.round.is_closed:
+        can = [(shard, index) for shard, chunks in case.may.items() for index in chunks]
+        assert can or waiting, "every announced shard sent what it may, and the round stands still"
+        if waiting and (not can or rng.random() < 0.2):
+            case.announce(waiting.pop())
+        elif losses and case.may and rng.random() < 0.2:
+            losses -= 1
+            lost = rng.choice(sorted(case.may))
+            case.withdraw(lost)
+            waiting.append(lost)
+        else:
+            shard, index = rng.choice(sorted(can))
+            case.send(shard, index)
+            case.send(shard, index)  # and once more
+        assert case.held_bytes() <= budget
+        assert all(len(chunks) <= window for chunks in case.may.values())
+    case.assert_right()
+
+
+def test_every_permutation_of_arrivals_gives_the_same_bits():
+    layout = Layout([Entry("w", (7,)), Entry("h", (5,), "float16", "slot")])
+    digests = set()
+    for order in itertools.permutations(range(6)):  # 3 shards of 2 chunks
+        case = Case(layout, [3, 5, 8], window=2)
+        for shard in case.shards:
+            case.announce(shard)
+        for at in order:
+            case.send(case.shards[at // 2], at % 2)
+        case.assert_right()
+        digests.add(case.round.out.tobytes())
+    assert len(digests) == 1
+
+
+def test_the_order_of_the_shards_is_the_order_of_summing():
+    parts = [np.float32([1.0]), np.float32([1e8]), np.float32([-1e8])]  # backwards the sum is 1
+    layout = Layout([Entry("w", (1,))])
+    results = []
+    for order in ((0, 1, 2), (2, 1, 0)):
+        case = Case(layout, [1, 1, 1])
+        for shard, part in zip(case.shards, parts, strict=True):
+            case.vectors[shard][...] = part.view(np.uint8)
+        for at in order:
+            case.announce(case.shards[at])
+        for at in order:
+            case.send(case.shards[at], 0)
+        results.append(case.layout.views(case.round.out)["w"].item())
+    assert results == [0.0, 0.0]
+
+
+def test_a_chunk_is_averaged_as_soon_as_every_shard_has_sent_it():
+    case = Case(SMALL, [1, 3])
+    for shard in case.shards:
+        case.announce(shard)
+        case.send(shard, 1)
+    (span,) = [span for span in case.spans if span.index == 1]
+    assert span.of(case.round.out).tobytes() == span.of(case.mean()).tobytes()
+    assert not case.round.is_closed
+    assert not case.round.is_delivered(case.shards[0])
+
+
+def test_the_first_shard_is_always_granted_its_window_and_the_next_only_within_the_budget():
+    case = Case(SMALL, [1, 1], window=2, budget=64)
+    second, first = case.shards[1], case.shards[0]
+    case.announce(second)
+    assert case.may == {second: {0}}
+    case.send(second, 0)
+    assert case.may == {second: set()}  # 64 bytes are held
+    case.announce(first)
+    assert case.may == {second: set(), first: {0, 1}}
+    case.send(first, 0)  # what was held is summed
+    assert case.may[first] == {1, 2}
+
+
+def test_a_shard_in_turn_is_granted_though_the_budget_is_none():
+    case = Case(SMALL, [1, 1], window=4, budget=0)
+    case.announce(case.shards[1])
+    assert case.may == {case.shards[1]: set()}
+    case.announce(case.shards[0])
+    assert case.may == {case.shards[1]: set(), case.shards[0]: {0, 1, 2, 3}}
+    case.send(case.shards[0], 2)
+    assert case.may[case.shards[1]] == {2}
+
+
+def test_a_contribution_that_may_send_nothing_is_blocked_until_there_is_room():
+    case = Case(SMALL, [1, 1], window=2, budget=64)
+    first, second = case.shards
+    assert not case.round.is_blocked(second)  # it is not announced
+    assert case.round.free_bytes == 64
+    case.announce(second)
+    assert (case.round.granted(second), case.round.free_bytes) == ((0,), 0)
+    assert not case.round.is_blocked(second)
+    case.send(second, 0)
+    assert (case.round.granted(second), case.round.free_bytes) == ((), 0)
+    assert case.round.is_blocked(second)
+    case.announce(first)
+    for index in range(4):
+        assert not case.round.is_blocked(first)
+        case.send(first, index)
+    assert not case.round.is_blocked(first)  # it has sent everything
+    assert case.round.granted(second) == (1, 2)
+    assert not case.round.is_blocked(second)
+
+
+def test_what_a_lost_worker_was_granted_is_free_for_the_next():
+    case = Case(SMALL, [1, 1], window=2, budget=64)
+    for _ in range(3):
+        case.announce(case.shards[1])
+        assert case.may == {case.shards[1]: {0}}
+        case.withdraw(case.shards[1])
+
+
+def test_what_was_held_and_is_summed_is_free_for_others():
+    case = Case(SMALL, [1, 1, 1], window=1, budget=64)
+    first, second, third = case.shards
+    case.announce(third)
+    case.send(third, 0)
+    for shard in (first, second):
+        case.announce(shard)
+        case.send(shard, 0)
+        case.withdraw(shard)
+    assert case.held_bytes() == 0
+    assert case.may == {third: {1}}
+
+
+def test_chunks_promised_at_the_announcement_may_come_unasked():
+    case = Case(SMALL, [1, 1], window=2)
+    shard = case.shards[0]
+    case.round.announce(shard, granted=range(2))
+    assert case.round.grants() == {}
+    for index in range(2):
+        span = case.spans[index]
+        case.round.deliver(shard, index, case.vectors[shard][span.start : span.stop].data)
+    assert case.round.grants() == {shard: (2, 3)}
+
+
+def test_another_worker_goes_on_where_one_was_lost():
+    case = Case(SMALL, [2, 3], window=1)
+    shard = case.shards[0]
+    case.announce(shard)
+    case.send(shard, 0)
+    case.withdraw(shard)
+    with pytest.raises(PeerError, match="was not asked for"):
+        case.send(shard, 1)
+    case.round.announce(shard, granted=range(2))  # of the first two, one is here
+    case.may[shard] = {1}
+    case.send(shard, 0)
+    case.send(shard, 1)
+    assert case.may[shard] == {2}
+    for index in (2, 3):
+        case.send(shard, index)
+    case.announce(case.shards[1])
+    for index in range(4):
+        case.send(case.shards[1], index)
+    case.assert_right()
+
+
+@pytest.mark.parametrize("nbytes", [0, 63, 65, 128])
+def test_a_chunk_of_another_size_is_refused_and_may_come_again(nbytes):
+    case = Case(SMALL, [1])
+    case.announce(1)
+    with pytest.raises(PeerError, match=f"chunk 0 of shard 1 has {nbytes} bytes, not 64"):
+        case.round.deliver(1, 0, memoryview(bytes(nbytes)))
+    while not case.round.is_closed:
+        case.send(1, min(case.may[1]))
+    case.assert_right()
+
+
+@pytest.mark.parametrize(("shard", "index"), [(4, 0), (1, 3), (1, 4), (1, 99), (1, -1), (2, 0), (0, 0)])
+def test_a_chunk_that_was_not_asked_for_is_refused(shard, index):
+    case = Case(SMALL, [1, 1], window=2)  # shards 1 and 4; only 1 is announced, and granted 0 and 1
+    case.announce(1)
+    with pytest.raises(PeerError, match=f"chunk {index} of shard {shard} was not asked for"):
+        case.round.deliver(shard, index, memoryview(bytes(64)))
+
+
+def test_a_chunk_that_comes_twice_counts_once():
+    case = Case(SMALL, [1])
+    case.announce(1)
+    case.send(1, 0)
+    case.round.deliver(1, 0, memoryview(bytes(64)))  # even with other bytes
+    while not case.round.is_closed:
+        case.send(1, min(case.may[1]))
+    case.round.deliver(1, 0, memoryview(bytes(64)))
+    case.assert_right()
+
+
+def test_a_model_without_elements_is_closed_at_once():
+    case = Case(Layout([Entry("w", (0,))]), [1, 2])
+    case.announce(1)
+    assert case.round.is_delivered(1)
+    assert case.round.is_closed
+
+
+def test_a_vector_is_used_again_only_when_nobody_reads_it():
+    read = []
+    vectors = Vectors(8, is_free=lambda vector: not any(vector is one for one in read))
+    first = vectors.take()
+    assert (first.dtype, first.tolist()) == (np.uint8, [0] * 8)
+    read.append(first)
+    vectors.retire(first)
+    second = vectors.take()
+    assert second is not first
+    read.clear()
+    assert vectors.take() is first
+    assert vectors.take() is not second

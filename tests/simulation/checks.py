@@ -1,0 +1,116 @@
+"""What must hold after every turn of every machine, whatever the weather."""
+
+import xxhash
+
+from ps_common.arrays import HostArray
+from ps_common.job import Description
+from ps_worker.effects import Compute
+from simulation.master_node import MasterNode
+from simulation.network import Network
+
+
+class Checks:
+    """Watches the masters of one run, one after the other, and what the workers compute on.
+
+    is_thorough: look at every member and chunk after every turn, too.
+    """
+
+    def __init__(self, job: Description, is_thorough: bool = True) -> None:
+        self._job = job
+        self._is_thorough = is_thorough
+        self._samples = 0  # of all rounds that were closed
+        self._digests: dict[int, int] = {}  # of the canonical vector at each version, of all masters
+        self.last: HostArray | None = None  # the canonical vector at the last version
+        self._version = -1  # of the master that runs now
+        self._evaluated = 0  # epochs that were evaluated, likewise
+        self._counted = 0  # units of all stages that this master has closed
+        self._notes = 0  # looked at
+
+    def new_master(self, node: MasterNode) -> None:
+        self._version = node.machine.progress.version
+        self._samples = sum(sum(self._samples_of(round_)) for round_ in range(self._version))
+        self._evaluated, self._counted, self._notes = _evaluated(node), 0, 0
+        self._note_version(node)
+
+    def after_master(self, node: MasterNode, network: Network) -> None:
+        """After a turn of the master."""
+        self._check_progress(node)
+        if self._is_thorough:
+            self._check_units(node)
+            self._check_memory(node)
+        self._check_rejections(node, network)
+
+    def before_compute(self, task: Compute) -> None:
+        """A pull returns one version, never a mix."""
+        if task.base is not None:
+            actual, version = xxhash.xxh3_64_intdigest(task.base.data), task.lease.version
+            assert actual == self._digests[version], f"the base of {task.lease} is not version {version}"
+
+    def _check_progress(self, node: MasterNode) -> None:
+        """Versions grow, and a version has the same bits in whichever life of the master it is made."""
+        version, schedule, progress = node.machine.progress.version, self._job.schedule, node.machine.progress
+        assert version >= self._version, f"version {self._version} went back to {version}"
+        for before in range(self._version, version):
+            samples = self._samples_of(before) if before >= 0 else []
+            self._counted += len(samples) if before >= 0 else 1  # initialise
+            self._samples += sum(samples)
+        if version != self._version:
+            self._version = version
+            self._note_version(node)
+        assert progress.samples == self._samples, (
+            f"{progress.samples} samples are counted, not {self._samples}"
+        )
+        epochs = max(0, version) // schedule.rounds_per_epoch
+        assert len(progress.history) == epochs, f"{len(progress.history)} epochs are in the history"
+
+    def _samples_of(self, round_: int) -> list[int]:
+        schedule = self._job.schedule
+        return [schedule.samples(round_, shard) for shard in schedule.units(round_)]
+
+    def _note_version(self, node: MasterNode) -> None:
+        vector = node.machine.canonical.vector
+        if vector is None or self._version < 0:
+            return
+        self.last = vector.copy()
+        digest = xxhash.xxh3_64_intdigest(vector.data)
+        known = self._digests.setdefault(self._version, digest)
+        assert known == digest, f"version {self._version} has other bits than before"
+
+    def _check_units(self, node: MasterNode) -> None:
+        """Every unit of every stage is credited exactly once, and who has a lease is here."""
+        stage, members = node.machine.leasing.stage, node.machine.members
+        evaluated = _evaluated(node)
+        if evaluated > self._evaluated and self._job.test_shards is not None:
+            self._counted += (evaluated - self._evaluated) * self._job.test_shards.count
+            self._evaluated = evaluated
+        done = len(stage.sums) if stage else 0
+        credited = sum(member.units for member in [*members.gone, *members])
+        assert credited == self._counted + done, f"{credited} units are credited, {self._counted + done} done"
+        for lease in stage.leases if stage else ():
+            member = members.get(lease.sender)
+            assert member is not None, f"{lease.unit} is leased to nobody who is here"
+            assert member.lease == lease.number
+
+    def _check_memory(self, node: MasterNode) -> None:
+        """What is held stays within the budget, and within twice that where chunks may come unasked."""
+        round_, canonical = node.machine._round, node.machine.canonical
+        if round_ is not None:
+            budget = max(node.machine.settings.held_bytes, canonical.nbytes)
+            held = sum(part.nbytes for parts in round_._held for part in parts.values())
+            assert held == round_._held_bytes
+            granted = sum(round_._size(i) for chunks in round_._granted.values() for i in chunks)
+            assert granted == round_._granted_bytes
+            assert held <= 2 * budget, f"{held} bytes are held, the budget is {budget}"
+
+    def _check_rejections(self, node: MasterNode, network: Network) -> None:
+        """Nobody who is honest is refused: weather may damage payloads, and nothing else."""
+        for note in node.notes[self._notes :]:
+            if note.event == "rejection":
+                assert network.damaged, note.text
+                assert "wrong checksum" in note.text, note.text
+            assert note.event not in ("failure", "report"), note.text
+        self._notes = len(node.notes)
+
+
+def _evaluated(node: MasterNode) -> int:
+    return sum(bool(entry.get("evaluated")) for entry in node.machine.progress.history)

@@ -1,0 +1,186 @@
+"""A master and its workers in one world, and the supervisor that starts again what was killed."""
+
+import dataclasses
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paramserver import checkpoint
+from paramserver.effects import Finished, Snapshot
+from paramserver.machine import Master
+from paramserver.settings import Settings
+from ps_common import messages as m
+from ps_common.arrays import HostArray
+from ps_worker.effects import Compute
+from simulation.checks import Checks
+from simulation.computing import Pace
+from simulation.jobs import Case
+from simulation.master_node import MasterNode
+from simulation.network import CALM, MASTER, Network, Weather
+from simulation.worker_node import WorkerNode
+from simulation.world import World
+
+DISK_S = 0.05  # until a snapshot is safe
+
+
+class Cluster:
+    """One run.
+
+    seed: of everything random. make_master: a subclass, to show that a check can fail. is_thorough: check
+    every member and chunk after every turn; not with thousands of workers.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        case: Case,
+        settings: Settings,
+        weather: Weather = CALM,
+        make_master: Callable[..., Master] = Master,
+        is_thorough: bool = True,
+    ) -> None:
+        self.world = World(seed)
+        self.network = Network(self.world, weather)
+        self.case = case
+        self.settings = settings
+        self.checks = Checks(case.description, is_thorough)
+        self.master: MasterNode | None = None  # while it is alive
+        self.masters: list[MasterNode] = []  # all that were
+        self.finished: Finished | None = None
+        self.workers: list[WorkerNode] = []  # alive
+        self.left: list[WorkerNode] = []  # by themselves
+        self.before_compute: Callable[[WorkerNode, Compute], None] = lambda node, task: None
+        self.on_left: Callable[[WorkerNode], None] = lambda node: None  # before the end
+        self._make_master = make_master
+        self._saved: Snapshot | None = None
+        self._runs = 0
+        self._incarnations = 0
+
+    # -- starting and killing -------------------------------------------------------------------------
+
+    def start_master(self) -> MasterNode:
+        """Start the master from what was saved last, if anything was."""
+        assert self.master is None
+        snapshot = None if self._saved is None else through_a_file(self._saved)
+        if snapshot is None:
+            self._runs += 1
+        self.master = node = MasterNode(
+            self.world, self.network, self.case.description, self.case.sources, self.settings,
+            snapshot.run if snapshot else f"run-{self._runs}", snapshot, self._on_save, self._on_master,
+            self._make_master,
+        )  # fmt: skip
+        self.masters.append(node)
+        self.checks.new_master(node)
+        self.world.after(0.0, node.turn)
+        return node
+
+    def start_worker(self, pace: Pace = Pace(), **changes: Any) -> WorkerNode:  # noqa: B008
+        """Start a worker; every start is a new incarnation, with an address of its own."""
+        self._incarnations += 1
+        join = dataclasses.replace(join_of(f"w{self._incarnations}"), **changes)
+        node = WorkerNode(
+            self.world, self.network, f"sender-{self._incarnations}".encode(), join, pace,
+            self.case.make_replica, self._on_compute, self._on_worker,
+        )  # fmt: skip
+        self.workers.append(node)
+        self.world.after(0.0, node.turn)
+        return node
+
+    def kill_master(self) -> None:
+        assert self.master is not None
+        self.master.kill()
+        self.master = None
+
+    def kill_worker(self, node: WorkerNode) -> None:
+        node.kill()
+        self.workers.remove(node)
+
+    # -- running --------------------------------------------------------------------------------------
+
+    @property
+    def is_over(self) -> bool:
+        return self.finished is not None and not self.workers
+
+    def run(self, within_s: float = 1000.0) -> None:
+        """Run to the end."""
+        self.world.run(lambda: self.is_over, within_s, self.state)
+
+    def run_until(self, condition: Callable[[], bool], within_s: float = 1000.0) -> None:
+        self.world.run(condition, within_s, self.state)
+
+    def state(self) -> str:
+        """Who is where, for a failure's report."""
+        last = [note.text for note in self.master.notes[-5:]] if self.master else []
+        return "\n".join(map(str, [self.master, self.finished, *self.workers, *self.left, *last]))
+
+    @property
+    def final(self) -> HostArray:
+        """The flat vector that the last master ended with."""
+        assert self.checks.last is not None
+        return self.checks.last
+
+    def weights_sha256(self) -> str:
+        layout = self.case.make_replica(self.case.description).layout
+        return layout.weights_sha256(self.final)
+
+    # -- what the nodes tell ----------------------------------------------------------------------------
+
+    def _on_save(self, node: MasterNode, snapshot: Snapshot) -> None:
+        """The disk takes a moment; a master that is killed meanwhile has not saved."""
+        copy = dataclasses.replace(snapshot, vector=np.array(snapshot.vector))
+
+        def written() -> None:
+            if node.is_alive or node.finished is not None:
+                self._saved = copy
+
+        self.world.after(DISK_S * self.world.random.random(), written)
+
+    def _on_master(self, node: MasterNode) -> None:
+        self.checks.after_master(node, self.network)
+        if node.finished is not None:
+            self.finished, self.master = node.finished, None
+
+    def _on_worker(self, node: WorkerNode) -> None:
+        if node.exit is not None and node in self.workers:
+            self.workers.remove(node)
+            self.left.append(node)
+            if self.finished is None:
+                self.on_left(node)
+
+    def _on_compute(self, node: WorkerNode, task: Compute) -> None:
+        self.checks.before_compute(task)
+        self.before_compute(node, task)
+
+
+def join_of(name: str) -> m.Join:
+    return m.Join(m.PROTOCOL, name, "host", 1, "cpu", "", "numpy")
+
+
+def through_a_file(snapshot: Snapshot) -> Snapshot:
+    """What a master that starts finds: the snapshot as the real checkpoint files give it back."""
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint.write(Path(folder), snapshot)
+        found = checkpoint.newest(Path(folder), snapshot.job_digest, _must_not_skip)
+    assert found is not None
+    return found
+
+
+def _must_not_skip(text: str) -> None:
+    raise AssertionError(text)
+
+
+def undisturbed(case: Case, settings: Settings, workers: int = 1, **changes: Any) -> Cluster:
+    """A run to its end in calm weather."""
+    settings = dataclasses.replace(settings, workers_min=workers, **changes)
+    cluster = Cluster(0, case, settings)
+    cluster.start_master()
+    for _ in range(workers):
+        cluster.start_worker()
+    cluster.run()
+    return cluster
+
+
+__all__ = ["MASTER", "Cluster", "join_of", "through_a_file", "undisturbed"]

@@ -1,0 +1,140 @@
+"""What goes wrong, and when: faults at random moments until the weather calms down."""
+
+from collections.abc import Callable
+
+from simulation.cluster import Cluster
+from simulation.computing import Pace
+from simulation.network import CALM, Weather
+from simulation.worker_node import WorkerNode
+
+
+class Faults:
+    """Plans the faults of a run; from `calm_at` on nothing goes wrong any more."""
+
+    def __init__(self, cluster: Cluster, calm_after_s: float, every_s: float) -> None:
+        self._cluster = cluster
+        self._world = cluster.world
+        self.calm_at = self._world.now + calm_after_s
+        self.counts: dict[str, int] = {}
+        self._every_s = every_s
+        cluster.on_left = self._replace
+        self._world.at(self.calm_at, self._calm)
+        self._plan_next()
+
+    def _plan_next(self) -> None:
+        self._world.after(self._world.random.expovariate(1 / self._every_s), self._strike)
+
+    def _strike(self) -> None:
+        if self._cluster.finished is not None or self._world.now >= self.calm_at:
+            return
+        names, weights = zip(*_WEIGHTS.items(), strict=True)
+        name = self._world.random.choices(names, weights)[0]
+        self.counts[name] = self.counts.get(name, 0) + 1
+        getattr(self, f"_{name}")()
+        self._plan_next()
+
+    def _later(self, most_s: float, event: Callable[[], None]) -> None:
+        """The fault is mended after a while, unless the run is over."""
+        self._world.after(
+            self._world.random.uniform(0.0, most_s),
+            lambda: None if self._cluster.finished is not None else event(),
+        )
+
+    def _someone(self) -> WorkerNode | None:
+        workers = self._cluster.workers
+        return self._world.random.choice(workers) if workers else None
+
+    # -- kinds of faults ------------------------------------------------------------------------------
+
+    def _kill_worker(self) -> None:
+        node = self._someone()
+        if node is not None:
+            self._cluster.kill_worker(node)
+            self._later(3.0, self._new_worker)
+
+    def _replace(self, node: WorkerNode) -> None:
+        """A worker has left before the end.
+
+        It was asked to, or a master that died before its last snapshot was safe had sent it home.
+        """
+        assert node.exit is not None
+        assert node.exit.reason in ("asked to stop", "finished"), str(node)
+        self._later(3.0, self._new_worker)
+
+    def _new_worker(self) -> None:
+        self._cluster.start_worker(random_pace(self._cluster))
+
+    def _kill_master(self) -> None:
+        if self._cluster.master is not None:
+            self._cluster.kill_master()
+            self._later(5.0, self._new_master)
+
+    def _new_master(self) -> None:
+        self._cluster.start_master()
+
+    def _pause_worker(self) -> None:
+        node = self._someone()
+        if node is not None and not node.is_paused:
+            node.pause()
+            self._world.after(self._world.random.uniform(0.0, 6.0), node.resume)
+
+    def _pause_master(self) -> None:
+        node = self._cluster.master
+        if node is not None and not node.is_paused:
+            node.pause()
+            self._world.after(self._world.random.uniform(0.0, 6.0), node.resume)
+
+    def _partition(self) -> None:
+        node = self._someone()
+        if node is not None:
+            towards, back = self._world.random.choice([(True, True), (True, False), (False, True)])
+            self._cluster.network.cut(node.address, towards, back)
+            heal = self._cluster.network.heal
+            self._world.after(self._world.random.uniform(0.0, 6.0), lambda: heal(node.address))
+
+    def _hang(self) -> None:
+        node = self._someone()
+        if node is not None and not node.computing.is_hanging:
+            node.computing.is_hanging = True
+            self._world.after(self._world.random.uniform(0.0, 30.0), node.computing.end_hanging)
+
+    def _leave(self) -> None:
+        node = self._someone()
+        if node is not None and not node.is_paused:
+            node.ask_to_stop()
+
+    def _storm(self) -> None:
+        self._cluster.network.weather = random_weather(self._cluster)
+
+    def _calm(self) -> None:
+        self._cluster.network.weather = CALM
+
+
+_WEIGHTS = {
+    "kill_worker": 4,
+    "kill_master": 2,
+    "pause_worker": 2,
+    "pause_master": 1,
+    "partition": 3,
+    "hang": 2,
+    "leave": 1,
+    "storm": 3,
+}
+
+
+def random_weather(cluster: Cluster) -> Weather:
+    random = cluster.world.random
+    return Weather(
+        latency_s=random.uniform(0.0, 0.05),
+        jitter_s=random.uniform(0.0, 0.1),
+        drop=random.choice([0.0, 0.02, 0.1, 0.3]),
+        duplicate=random.choice([0.0, 0.05, 0.3]),
+        reorder=random.choice([0.0, 0.05, 0.3]),
+        detour_s=random.choice([0.1, 1.0, 5.0]),
+        corrupt=random.choice([0.0, 0.0, 0.05]),
+    )
+
+
+def random_pace(cluster: Cluster) -> Pace:
+    random = cluster.world.random
+    return Pace(random.uniform(0.0, 1.0), random.choice([0.01, 0.1, 0.5]) * random.uniform(0.5, 2.0))

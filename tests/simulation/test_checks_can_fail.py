@@ -1,0 +1,317 @@
+"""A test that has never been red proves nothing: here each promise is broken, and its check sees it.
+
+What breaks is a subclass or a patch in this file, never a switch in the product.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from paramserver import machine
+from paramserver.canonical import Canonical
+from paramserver.effects import Effect, Snapshot
+from paramserver.leases import Lease
+from paramserver.machine import Master
+from paramserver.members import Member
+from paramserver.rounds import Round
+from paramserver.settings import Settings
+from ps_common import messages as m
+from ps_common.plan import Plan
+from ps_worker import nn
+from ps_worker.gather import Gather
+from ps_worker.machine import Worker
+from simulation.bench import Bench
+from simulation.cluster import Cluster
+from simulation.computing import Pace
+from simulation.counting import check_counts
+from simulation.jobs import Case, case_of, counting_case
+from simulation.naive import naive_run
+from simulation.network import Weather
+from simulation.world import Stuck
+
+SETTINGS = Settings(chunk_bytes=64, window=2, held_bytes=4096, checkpoint_every_rounds=1, lease_timeout_s=3.0)
+PACES = (Pace(0.1, 0.2), Pace(0.1, 0.02), Pace(0.1, 0.07))
+
+
+def real_case() -> Case:
+    plan = Plan(shards=(12, 7, 9, 11, 5), batch_size=3, local_steps=2, epochs=2)
+    return case_of(plan, 5, 44, 0, nn.Adam(0.01))
+
+
+def count_case() -> Case:
+    return counting_case(Plan(shards=(12, 7, 9, 11, 5), batch_size=3, local_steps=2, epochs=2), 5, 44)
+
+
+def run(
+    case: Case,
+    make_master: Callable[..., Master] = Master,
+    disturb: Callable[[Cluster], None] = lambda cluster: None,
+    settings: Settings = SETTINGS,
+    paces: Sequence[Pace] = PACES,
+) -> Cluster:
+    """A run of three workers of different paces, with the checks of every simulation."""
+    cluster = Cluster(3, case, settings, Weather(0.001, 0.02), make_master)
+    cluster.start_master()
+    for pace in paces:
+        cluster.start_worker(pace)
+    disturb(cluster)
+    cluster.run(within_s=200.0)
+    assert cluster.finished is not None
+    assert cluster.finished.exit_code == 0
+    oracle = naive_run(case.description, case.make_replica(case.description), case.sources)
+    assert bytes(cluster.final) == bytes(oracle), "the final weights are not the oracle's"
+    if case.counts:
+        check_counts(cluster.final.view("float64"), case.description.plan.epochs)
+    return cluster
+
+
+def kill_a_worker(cluster: Cluster) -> None:
+    def strike() -> None:
+        cluster.kill_worker(cluster.workers[0])
+        cluster.start_worker(PACES[0])
+
+    cluster.world.after(0.7, strike)
+
+
+def kill_the_master(cluster: Cluster) -> None:
+    def strike() -> None:
+        cluster.kill_master()
+        cluster.world.after(1.0, lambda: _start(cluster))
+
+    cluster.world.after(1.3, strike)
+
+
+def _start(cluster: Cluster) -> None:
+    cluster.start_master()
+
+
+@pytest.mark.parametrize("disturb", [lambda cluster: None, kill_a_worker, kill_the_master])
+@pytest.mark.parametrize("make_case", [real_case, count_case])
+def test_nothing_broken_is_green(make_case: Callable[[], Case], disturb: Callable[[Cluster], None]) -> None:
+    run(make_case(), disturb=disturb)
+
+
+# -- the order of arrival does not matter -----------------------------------------------------------------
+
+
+class ByArrival(Round):
+    """Sums each chunk as it comes."""
+
+    def deliver(self, shard: int, index: int, payload: memoryview) -> None:
+        if index not in self._granted.get(shard, ()):
+            return
+        self._granted[shard].discard(index)
+        self._granted_bytes -= len(payload)
+        self._missing[shard].discard(index)
+        self._left -= 1
+        if self.is_delivered(shard):
+            del self._granted[shard]
+        span = self._spans[index]
+        part, place = np.frombuffer(payload, span.dtype), self._place[shard]
+        factor, total = self._factors[place], span.of(self.out)
+        if self._next[index] == 0:
+            total[...] = 0
+        total += part * total.dtype.type(factor)
+        self._next[index] += 1
+        if self._next[index] == len(self._place):
+            total /= total.dtype.type(self._divisor)
+
+
+def test_summing_in_the_order_of_arrival_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("paramserver.canonical.Round", ByArrival)
+    with pytest.raises(AssertionError, match="not the oracle's"):
+        run(real_case())
+
+
+# -- every sample exactly once ----------------------------------------------------------------------------
+
+
+def test_counting_a_late_twin_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    def count_anyway(
+        self: Master, member: Member, message: m.Chunk, payloads: Sequence[memoryview], now: float
+    ) -> None:
+        if self.leasing.current(member, message.lease) is None and self._round is not None:
+            span = self.canonical._spans[message.index]
+            span.of(self._round.out)[...] += np.frombuffer(payloads[0], span.dtype)
+        else:
+            Master._on_chunk(self, member, message, payloads, now)
+
+    def late_twin() -> Bench:
+        bench = Bench(workers_min=2, lease_timeout_s=1.0)
+        first, second = bench.hand("w1"), bench.hand("w2")
+        first.settle()
+        late = first.lease
+        second.settle()
+        for _ in range(4):
+            bench.wait(0.5)
+            first.say(m.Heartbeat(late.lease, 0))
+            second.say(m.Ready(0))
+        second.say(second.push(second.lease))
+        second.say(*second.chunk(second.lease, 0))
+        first.say(first.push(late))
+        first.say(*first.chunk(late, 0))
+        second.settle()
+        while bench.master.progress.version < 2:
+            second.settle()
+        return bench
+
+    check_counts(late_twin().counts, 1)
+    monkeypatch.setitem(machine._HANDLERS, m.Chunk, count_anyway)
+    with pytest.raises(AssertionError, match="were counted"):
+        check_counts(late_twin().counts, 1)
+
+
+class LeavesOneOut(Master):
+    """Closes a round as if its last shard had sent nothing new."""
+
+    def _close_stage(self, stage: Any, now: float) -> None:
+        if stage.kind == "train" and stage.round == 1 and self.canonical.vector is not None:
+            span = self.canonical._spans[0]
+            span.of(self._round.out)[...] = span.of(self.canonical.vector)
+        super()._close_stage(stage, now)
+
+
+def test_a_sample_that_is_not_counted_is_seen() -> None:
+    with pytest.raises(AssertionError, match=r"not the oracle's|were counted"):
+        run(count_case(), LeavesOneOut)
+
+
+# -- kill -9 of any worker --------------------------------------------------------------------------------
+
+
+class Forgets(Master):
+    """A lost member's unit is not opened again."""
+
+    def _release(self, member: Member, lease: Lease) -> None:
+        if self._round is not None:
+            self._round.withdraw(lease.unit.shard)
+        assert self.leasing.stage is not None
+        self.leasing.stage._end(lease)
+        member.lease = 0
+
+
+def test_not_leasing_a_dead_workers_unit_again_is_seen() -> None:
+    run(count_case(), Forgets)
+    with pytest.raises(Stuck):
+        run(count_case(), Forgets, kill_a_worker)
+
+
+class NeverLost(Master):
+    """Does not notice that a worker is silent."""
+
+    def tick(self, now: float) -> list[Effect]:
+        for member in self.members:
+            member.seen_at = now
+        return super().tick(now)
+
+    def _revoke_stuck(self, now: float) -> None: ...
+
+
+def test_not_noticing_a_dead_worker_is_seen() -> None:
+    with pytest.raises(Stuck):
+        run(count_case(), NeverLost, kill_a_worker)
+
+
+# -- kill -9 of the master --------------------------------------------------------------------------------
+
+
+class SkipsARound(Master):
+    """Goes on one round later than what it had saved."""
+
+    def _resume(self, snapshot: Snapshot) -> None:
+        super()._resume(dataclasses.replace(snapshot, version=snapshot.version + 1))
+
+
+class ForgetsTheSlots(Master):
+    """Goes on with the weights it had saved, and without the optimizer's state."""
+
+    def _resume(self, snapshot: Snapshot) -> None:
+        vector = snapshot.vector.copy()
+        for view in snapshot.layout.run_views(vector, "slot"):
+            view[...] = 0
+        super()._resume(dataclasses.replace(snapshot, vector=vector))
+
+
+@pytest.mark.parametrize(("make_master", "case"), [(SkipsARound, count_case), (ForgetsTheSlots, real_case)])
+def test_a_restart_that_goes_on_from_elsewhere_is_seen(
+    make_master: Callable[..., Master], case: Callable[[], Case]
+) -> None:
+    with pytest.raises(AssertionError, match=r"has other bits than before|samples are counted"):
+        run(case(), make_master, kill_the_master)
+
+
+class Shuns(Master):
+    """Ignores whom it does not know, instead of asking them to join again."""
+
+    def handle(self, sender: bytes, message: m.Message, payloads: Any, now: float) -> list[Effect]:
+        if self.members.get(sender) is None and not isinstance(message, m.Join):
+            return []
+        return super().handle(sender, message, payloads, now)
+
+
+def test_workers_that_are_not_taken_back_are_seen() -> None:
+    with pytest.raises((Stuck, AssertionError)):
+        run(count_case(), Shuns, kill_the_master)
+
+
+# -- a pull returns one version ---------------------------------------------------------------------------
+
+
+def test_computing_on_half_a_pull_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Gather, "is_complete", property(lambda self: self.left <= 1))
+    with pytest.raises(AssertionError, match="is not version"):
+        run(real_case())
+
+
+# -- no wait without a deadline, no queue without a limit -------------------------------------------------
+
+
+def test_a_wait_without_a_deadline_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Worker, "next_deadline", lambda self: math.inf)
+    with pytest.raises(AssertionError, match="waits without a deadline"):
+        run(count_case())
+
+
+def test_a_deadline_that_a_tick_does_not_move_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Worker, "next_deadline", lambda self: 0.0)
+    with pytest.raises(AssertionError, match="ticks on the spot"):
+        run(count_case())
+
+
+def test_holding_more_than_the_budget_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = Canonical.new_round
+
+    def generous(self: Canonical, shards: Sequence[int], samples: Sequence[int]) -> Round:
+        round_ = honest(self, shards, samples)
+        round_._budget_bytes = 2**40
+        return round_
+
+    settings = dataclasses.replace(SETTINGS, held_bytes=64)
+    case = counting_case(Plan(shards=6, batch_size=2, local_steps=2), 5, 60)
+    slow_first = (Pace(0.0, 5.0), Pace(0.1, 0.01))
+    run(case, settings=dataclasses.replace(settings, lease_timeout_s=60.0), paces=slow_first)
+    monkeypatch.setattr(Canonical, "new_round", generous)
+    with pytest.raises(AssertionError, match="bytes are held, the budget is"):
+        run(case, settings=dataclasses.replace(settings, lease_timeout_s=60.0), paces=slow_first)
+
+
+class NeverMakesWay(Master):
+    """Lets all wait for a unit that nobody works on."""
+
+    def _unblock(self, now: float) -> None: ...
+
+
+def test_waiting_for_a_unit_that_nobody_works_on_is_seen() -> None:
+    def lose_the_first(cluster: Cluster) -> None:
+        cluster.world.after(6.0, lambda: cluster.kill_worker(cluster.workers[0]))
+
+    settings = dataclasses.replace(SETTINGS, held_bytes=64, lease_timeout_s=60.0, workers_min=2)
+    case = counting_case(Plan(shards=6, batch_size=2, local_steps=2), 5, 60)
+    slow_first = (Pace(0.0, 5.0), Pace(0.1, 0.01))
+    run(case, Master, lose_the_first, settings, slow_first)
+    with pytest.raises(Stuck):
+        run(case, NeverMakesWay, lose_the_first, settings, slow_first)

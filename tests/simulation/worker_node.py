@@ -1,0 +1,94 @@
+"""A worker process in the simulation: the machine of production, and a computing side in virtual time."""
+
+from collections.abc import Callable
+
+from ps_common.errors import PeerError
+from ps_common.job import Description
+from ps_common.messages import Join
+from ps_common.wire import decode, encode
+from ps_worker.effects import Cancel, Compute, Effect, Exit, Note, Prepare, Send
+from ps_worker.machine import Worker
+from simulation.computing import Computing, Pace, Replica
+from simulation.network import MASTER, Network
+from simulation.node import Node
+from simulation.world import World
+
+EFFECTS_MAX = 16  # of one call: a push and a window of chunks, and a few more
+
+
+class WorkerNode(Node):
+    """One incarnation of a worker: killed and started again it is another node at another address.
+
+    on_compute: told of each unit before it is computed. on_turn: checks what must hold after every turn.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        network: Network,
+        address: bytes,
+        join: Join,
+        pace: Pace,
+        make_replica: Callable[[Description], Replica],
+        on_compute: Callable[["WorkerNode", Compute], None] = lambda node, task: None,
+        on_turn: Callable[["WorkerNode"], None] = lambda node: None,
+        master_timeout_s: float = 120.0,
+    ) -> None:
+        super().__init__(world, network, address)
+        self.machine = Worker(join, world.now, master_timeout_s)
+        self.computing = Computing(
+            world, pace, make_replica, before=lambda task: on_compute(self, task), wake=self.turn
+        )
+        self.exit: Exit | None = None
+        self.notes: list[str] = []
+        self._on_turn = on_turn
+
+    def __str__(self) -> str:
+        state = f"exit {self.exit.exit_code}: {self.exit.reason}" if self.exit else self.machine.state.value
+        return f"worker {self.address.decode()} ({self.machine.name}): {state}"
+
+    def before_messages(self) -> None:
+        for outcome in self.computing.take():
+            self._perform(self.machine.done(outcome, self.world.now))
+
+    def before_tick(self) -> None:
+        self.machine.step = self.computing.step
+
+    def take(self, sender: bytes, frames: list[memoryview]) -> None:
+        try:
+            message = decode(frames)
+        except PeerError as error:
+            raise AssertionError(f"the master sent what is no message: {error}") from error
+        self._perform(self.machine.handle(message, frames[1:], self.world.now))
+
+    def tick(self) -> None:
+        self._perform(self.machine.tick(self.world.now))
+
+    def stop(self) -> None:
+        self._perform(self.machine.stop(self.world.now))
+
+    def next_deadline(self) -> float:
+        return self.machine.next_deadline()
+
+    def check(self) -> None:
+        self._on_turn(self)
+
+    def _perform(self, effects: list[Effect]) -> None:
+        assert len(effects) <= EFFECTS_MAX, f"a flood of {len(effects)} effects"
+        for effect in effects:
+            match effect:
+                case Send(message, payloads):
+                    frames = [encode(message), *(bytes(part.data) for part in payloads)]
+                    self.network.send(self.address, MASTER, frames)
+                case Prepare() | Compute():
+                    self.computing.begin(effect)
+                case Cancel():
+                    self.computing.cancel()
+                case Note(text):
+                    self.notes.append(text)
+                case Exit():
+                    assert self.exit is None, f"{self} leaves twice"
+                    self.exit = effect
+        if self.exit is not None and self.is_alive:
+            self.kill()
+            self._on_turn(self)
