@@ -22,13 +22,17 @@ def serve(socket: zmq.Socket) -> None:
     for size, count in PLAN:
         chunks, rounds = -(-4 * size // CHUNK), Rounds(size, count)
         for _ in rounds:
-            waiting = []
-            for _ in range(WORKERS):
-                waiting.append(socket.recv_multipart()[0])
-            for who in waiting:
-                socket.send_multipart([who, b""])
-            for _ in range(WORKERS * chunks):
-                socket.send_multipart(socket.recv_multipart(copy=False), copy=False)
+            waiting, returned = [], 0
+            while len(waiting) < WORKERS or returned < WORKERS * chunks:
+                sender, frame = socket.recv_multipart(copy=False)
+                if len(frame.buffer):
+                    socket.send_multipart([sender, frame], copy=False)
+                    returned += 1
+                    continue
+                waiting.append(sender.bytes)
+                if len(waiting) == WORKERS:
+                    for who in waiting:
+                        socket.send_multipart([who, b""])
         rounds.tell(timed=False)
 
 

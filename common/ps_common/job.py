@@ -104,13 +104,16 @@ class Description:
     def digest(self) -> str:
         """SHA-256 over all that decides what a unit computes.
 
-        Not over the number of epochs (a run may be resumed for longer), nor where the data lies (its
-        content counts), nor the text of the file where everything in it travels as data.
+        Not over the number of epochs (a run may be resumed for longer), when it is evaluated, how and from
+        where the data comes (its content counts), nor the text of the file where everything in it
+        travels as data.
         """
         plain = self.to_plain()
         if not self.needs_code:
             del plain["code"]
-        del plain["plan"]["epochs"], plain["overrides"]
+        for name in ("epochs", "data", "evaluate_every"):
+            del plain["plan"][name]
+        del plain["overrides"]
         for split in ("train", "test"):
             if plain[split]:
                 del plain[split]["source"]

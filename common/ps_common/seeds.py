@@ -21,4 +21,5 @@ class Purpose(enum.IntEnum):
 
 def generator(seed: int, purpose: Purpose, *names: int) -> np.random.Generator:
     """The stream of (seed, purpose, names...), the same on every machine with the same NumPy."""
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, int(purpose), *names))))
+    words = [part for name in (seed, int(purpose), *names) for part in (name & 0xFFFFFFFF, name >> 32)]
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(words)))

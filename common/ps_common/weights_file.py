@@ -19,6 +19,7 @@ from ps_common.arrays import HostArray
 from ps_common.errors import CheckpointError, PeerError
 from ps_common.layout import Layout
 
+PARTIAL = ".{}.partial"  # what a file is called while it is written
 FORMAT = "paramserver-1"
 
 
@@ -29,7 +30,7 @@ def write(path: Path, layout: Layout, vector: HostArray, meaning: dict[str, Any]
     """
     text = json.dumps({"layout": layout.to_plain(), **meaning}, separators=(",", ":"))
     metadata = {"format": FORMAT, "meaning": text, "checksum": _checksum(text, layout, vector)}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    temporary = path.with_name(PARTIAL.format(f"{path.name}.{os.getpid()}"))
     try:
         safetensors.numpy.save_file(layout.views(vector), temporary, metadata)
         _fsync(temporary)

@@ -87,6 +87,8 @@ class Writer:
 
     def __init__(self, folder: Path, on_written: Callable[[Path | None, Exception | None], None]) -> None:
         self._folder = folder
+        for leftover in folder.glob(weights_file.PARTIAL.format("*")):  # of a master killed while it wrote
+            leftover.unlink(missing_ok=True)
         self._on_written = on_written
         self._waiting: queue.Queue[Snapshot | None] = queue.Queue()
         self._thread = threading.Thread(target=self._run, name="checkpoint", daemon=True)

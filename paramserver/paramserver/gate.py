@@ -33,7 +33,7 @@ def samples_of(unit: Unit, job: Description) -> int:
 
 
 def check_sums(sums: Plain) -> dict[str, list[float]]:
-    """Metric sums: finite numerator and positive denominator by name. Raises `PeerError`."""
+    """Metric sums by name: finite, numerator and denominator (at least 0). Raises `PeerError`."""
     if not isinstance(sums, dict) or len(sums) > SUMS_MAX:
         raise PeerError(f"metric sums are a dict of at most {SUMS_MAX} entries")
     for name, values in sums.items():
@@ -41,6 +41,6 @@ def check_sums(sums: Plain) -> dict[str, list[float]]:
             raise PeerError("metric sums are pairs of numbers by name")
         if name in RESERVED or len(name) > NAME_MAX:
             raise PeerError(f"no metric may be called {name[:NAME_MAX]!r}")
-        if not all(type(value) is float and math.isfinite(value) for value in values) or values[1] <= 0:
-            raise PeerError(f"the metric sums of {name} are not two finite numbers, the second positive")
+        if not all(type(value) is float and math.isfinite(value) for value in values) or values[1] < 0:
+            raise PeerError(f"the metric sums of {name} are not two finite numbers, the second at least 0")
     return sums

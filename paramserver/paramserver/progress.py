@@ -74,5 +74,5 @@ class Progress:
 
 
 def _values(sums: dict[str, list[float]]) -> dict[str, float]:
-    """Metric values: the first sum divided by the second."""
-    return {name: float(pair[0] / pair[1]) for name, pair in sums.items()}
+    """Metric values: the first sum divided by the second; what counted nothing has none."""
+    return {name: float(pair[0] / pair[1]) for name, pair in sums.items() if pair[1]}

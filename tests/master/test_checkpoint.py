@@ -216,3 +216,11 @@ def test_nothing_is_written_into_a_snapshot(tmp_path):
     given.vector.flags.writeable = False
     checkpoint.write(tmp_path, given)
     assert given.vector.tobytes() == before
+
+
+def test_what_a_killed_master_left_half_written_is_removed(tmp_path):
+    leftover = tmp_path / f".{name_of(3)}.4711.partial"
+    leftover.write_bytes(b"half")
+    kept = checkpoint.write(tmp_path, snapshot(2))
+    assert Writer(tmp_path, Told()).close(60)
+    assert os.listdir(tmp_path) == [kept.name]

@@ -39,6 +39,7 @@ class WorkerNode(Node):
         self.computing = Computing(
             world, pace, make_replica, before=lambda task: on_compute(self, task), wake=self.turn
         )
+        self.started_at = world.now
         self.exit: Exit | None = None
         self.notes: list[str] = []
         self._on_turn = on_turn

@@ -1,13 +1,11 @@
 """What is reported about a model, as sums that add up over batches and shards.
 
 `sums` gives float64 scalars on the output's device, without waiting for it; the master adds them in shard
-order and `value` makes the figure of the total. So the figure is that of the whole data set, not a mean
-of means.
+order and divides the totals. So the figure is that of the whole data set, not a mean of means.
 """
 
 import abc
 import dataclasses
-import math
 
 from ps_common.arrays import Array
 from ps_common.errors import ShapeMismatch
@@ -19,7 +17,7 @@ from ps_worker.nn.totals import count, total
 
 
 class Metric(abc.ABC):
-    """A figure that is a function of sums. Your own is a frozen dataclass with the three methods."""
+    """A ratio of two sums. Your own is a frozen dataclass with `name` and `sums`."""
 
     @property
     @abc.abstractmethod
@@ -27,29 +25,17 @@ class Metric(abc.ABC):
         """What it is called in logs and results."""
 
     @abc.abstractmethod
-    def sums(self, output: Array, target: Array) -> tuple[Array, ...]:
-        """A fixed number of 0-d float64 arrays that add up over batches."""
-
-    @abc.abstractmethod
-    def value(self, sums: tuple[float, ...]) -> float:
-        """The figure for the added-up sums; NaN for no samples."""
+    def sums(self, output: Array, target: Array) -> tuple[Array, Array]:
+        """Numerator and denominator (at least 0), 0-d float64 arrays that add up over batches."""
 
     def check(self, output: Shape, target: Field) -> None:
         """Raise `ShapeMismatch` unless a model with this output can be compared with this target."""
         check_numbers(type(self).__name__, target)
 
 
-class _Mean(Metric):
-    """A sum over numbers, divided by how many there are."""
-
-    def value(self, sums: tuple[float, ...]) -> float:
-        value, numbers = sums
-        return float(value) / float(numbers) if numbers else math.nan
-
-
 @word
 @dataclasses.dataclass(frozen=True)
-class Accuracy(_Mean):
+class Accuracy(Metric):
     """The share of right answers.
 
     For labels, shape (), and an output (classes,): whether the largest output is the label's. For targets
@@ -61,7 +47,7 @@ class Accuracy(_Mean):
     def name(self) -> str:
         return "accuracy"
 
-    def sums(self, output: Array, target: Array) -> tuple[Array, ...]:
+    def sums(self, output: Array, target: Array) -> tuple[Array, Array]:
         if pairs_up(output.shape[1:], target.shape[1:]):
             right = (output > 0) == (target.reshape(output.shape) > 0.5)
         else:
@@ -79,14 +65,14 @@ class Accuracy(_Mean):
 
 @word
 @dataclasses.dataclass(frozen=True)
-class MeanSquaredError(_Mean):
+class MeanSquaredError(Metric):
     """Σ (o - t)² / N over all N numbers of all outputs."""
 
     @property
     def name(self) -> str:
         return "mean_squared_error"
 
-    def sums(self, output: Array, target: Array) -> tuple[Array, ...]:
+    def sums(self, output: Array, target: Array) -> tuple[Array, Array]:
         error = output - align(target, output)
         return total(error * error), count(error)
 
@@ -96,14 +82,14 @@ class MeanSquaredError(_Mean):
 
 @word
 @dataclasses.dataclass(frozen=True)
-class MeanAbsoluteError(_Mean):
+class MeanAbsoluteError(Metric):
     """Σ |o - t| / N over all N numbers of all outputs."""
 
     @property
     def name(self) -> str:
         return "mean_absolute_error"
 
-    def sums(self, output: Array, target: Array) -> tuple[Array, ...]:
+    def sums(self, output: Array, target: Array) -> tuple[Array, Array]:
         error = output - align(target, output)
         return total(abs(error)), count(error)
 

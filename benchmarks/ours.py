@@ -1,0 +1,152 @@
+"""One run of jobs/flat.py by real processes of ours, and what its notes say of each round.
+
+A round, as a worker sees it: from the end of its last step of one round (its weights are ready to push) to the
+begin of its first step of the next (averaged weights are ready to use); the worst worker counts. It so
+holds the copy out of the canonical weights, the checksums, the messages, waiting for the other workers and
+the averaging.
+"""
+
+import dataclasses
+import itertools
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from measuring import HERE, MissingError, cpu_seconds, memory
+from paramserver.cluster import ClusterError, LocalCluster
+from ps_common.errors import TimedOut
+
+JOB = HERE / "jobs" / "flat.py"
+WARM_UP = 2  # rounds left out: they carry data and touch memory for the first time
+SAMPLE_S = 0.02  # between two looks at the processes
+LIMIT_S = 300.0
+
+Note = tuple[int, float, float, float]  # shard, ready to use, ready to push, CPU seconds so far
+
+
+@dataclasses.dataclass
+class Watched:
+    """One process, looked at from outside while it ran: (time, CPU seconds) pairs, most and each memory."""
+
+    cpu: list[tuple[float, float]] = dataclasses.field(default_factory=list)
+    peaks: dict[str, int] = dataclasses.field(default_factory=dict)
+    resident: list[tuple[float, int]] = dataclasses.field(default_factory=list)
+
+    def look(self, pid: int) -> None:
+        now, spent, held = time.monotonic(), cpu_seconds(pid), memory(pid)
+        if spent is not None and held:
+            self.cpu.append((now, spent))
+            self.resident.append((now, held["VmRSS"]))
+            for name, value in held.items():
+                self.peaks[name] = max(value, self.peaks.get(name, 0))
+
+    def cpu_between(self, first: float, last: float) -> float:
+        """CPU seconds from time `first` to `last`, from the nearest looks."""
+
+        def at(when: float) -> float:
+            return min(self.cpu, key=lambda pair: abs(pair[0] - when))[1]
+
+        return at(last) - at(first) if self.cpu else 0.0
+
+
+@dataclasses.dataclass
+class Run:
+    """What one run showed. `seconds`: the worst worker's, one a round that all workers took part in."""
+
+    seconds: list[float]
+    rounds: int
+    cpu_s: float  # a round, of master and workers together
+    master_cpu_s: float  # a round
+    master: Watched
+    workers: list[Watched]
+    record: dict[str, Any]
+
+    @property
+    def transport(self) -> str:
+        """What the weights travelled over; a record that does not say means TCP."""
+        return str(self.record.get("transport", "tcp"))
+
+
+def run(parameters: int, workers: int, rounds: int, flags: Sequence[str], look_at_workers: bool = False) -> Run:
+    """Run `rounds` rounds and a few to warm up. Raises `MissingError` where a flag is refused."""
+    with tempfile.TemporaryDirectory(prefix="rounds-") as folder:
+        settings = job_flags(parameters, workers, rounds, Path(folder) / "notes")
+        master, group = Watched(), [Watched() for _ in range(workers)]
+        try:
+            with LocalCluster(JOB, workers, server_flags=[*settings, *flags]) as cluster:
+                assert cluster.master is not None
+                deadline = time.monotonic() + LIMIT_S
+                while cluster.master.is_alive and time.monotonic() < deadline:
+                    master.look(cluster.master.process.pid)
+                    if look_at_workers:
+                        for watched, child in zip(group, cluster.workers, strict=True):
+                            watched.look(child.process.pid)
+                    time.sleep(SAMPLE_S)
+                record = cluster.wait(1.0)
+        except (ClusterError, TimedOut) as error:
+            raise MissingError(str(error).strip().splitlines()[-1]) from error
+        notes = read_notes(Path(folder))
+    seconds = worst_gaps(notes, workers)
+    first, last = (pick(note[2] for each in notes for note in each) for pick in (min, max))
+    counted = max(1, rounds + WARM_UP)
+    own = master.cpu_between(first, last) / counted
+    theirs = sum(each[-1][3] - each[0][3] for each in notes) / counted
+    return Run(seconds, counted, own + theirs, own, master, group, record)
+
+
+def job_flags(parameters: int, workers: int, rounds: int, notes: Path) -> list[str]:
+    """The flags of `ps-server` that give jobs/flat.py its size."""
+    values = {
+        "parameters": parameters,
+        "workers": workers,
+        "rounds": rounds + WARM_UP + 1,
+        "notes": notes,
+    }
+    return [f"--set={name}={value}" for name, value in values.items()]
+
+
+def read_notes(folder: Path) -> list[list[Note]]:
+    """The notes of each worker process."""
+    return [[tuple(note) for note in json.loads(p.read_text())] for p in folder.glob("notes-*.json")]
+
+
+def worst_gaps(notes: Sequence[Sequence[Note]], workers: int) -> list[float]:
+    """Seconds of each round in which every worker had a unit before and after, warm-up left out.
+
+    A shard is computed once a round, so its k-th note, in order of time, belongs to round k. A worker may
+    compute two shards of one round and none of the next: such a round is not counted.
+    """
+    of_shard: dict[int, list[tuple[float, float, int]]] = {}
+    for worker, each in enumerate(notes):
+        for shard, ready, pushed, _ in each:
+            of_shard.setdefault(shard, []).append((ready, pushed, worker))
+    rounds: list[dict[int, list[tuple[float, float]]]] = []
+    for units in zip(*(sorted(units) for units in of_shard.values()), strict=True):
+        by_worker: dict[int, list[tuple[float, float]]] = {}
+        for ready, pushed, worker in units:
+            by_worker.setdefault(worker, []).append((ready, pushed))
+        rounds.append(by_worker)
+    found = []
+    for before, after in itertools.pairwise(rounds[WARM_UP:]):
+        if len(before) == len(after) == workers:
+            found.append(max(after[w][0][0] - before[w][-1][1] for w in range(workers)))
+    return found
+
+
+def end(processes: Sequence[Any]) -> None:
+    """Kill what still runs of these processes and wait for it."""
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+    for process in processes:
+        process.wait()
+
+
+def python(module: str, *arguments: str) -> list[str]:
+    """The command that runs a module of ours and leaves with this process."""
+    return [sys.executable, "-m", module, *arguments, "--leave-with", str(os.getpid())]
