@@ -120,6 +120,7 @@ class Push(Message):
     samples: Count  # really processed: the contribution's weight in the average
     sums: Plain  # metric name -> list of floats; added over the units of a round
     layout: Plain  # of an initialise unit: the layout as plain data; else None
+    is_last: bool  # the worker leaves when this is settled; lease it nothing more
     compute_s: Seconds
     wait_s: Seconds
     transfer_s: Seconds

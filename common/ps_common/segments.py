@@ -64,7 +64,7 @@ def create(nbytes: int) -> Segment:
     if not hasattr(os, "memfd_create"):
         raise SegmentsUnavailable("this system has no memfd_create")
     if nbytes > room():  # asked first: the system would hand out pages until it has to kill a process
-        raise SegmentsUnavailable(f"no segment of {nbytes} bytes can be made here: {room()} bytes are free")
+        raise SegmentsUnavailable(f"no segment of {nbytes} bytes can be made: {room()} bytes are free")
     try:
         descriptor = os.memfd_create(NAME, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     except OSError as error:

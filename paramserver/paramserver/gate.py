@@ -20,6 +20,8 @@ def check_push(push: Push, unit: Unit, job: Description) -> dict[str, list[float
     sums = check_sums(push.sums)
     if unit.kind != "initialise" and "loss" not in sums:
         raise PeerError(f"the metric sums of {unit} have no loss")
+    if unit.kind != "initialise" and sums["loss"][1] != expected:
+        raise PeerError(f"the loss sums of {unit} are over {sums['loss'][1]:g} samples, not {expected}")
     return sums
 
 

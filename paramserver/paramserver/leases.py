@@ -37,6 +37,7 @@ class Lease:
     grant: int
     step: int = 0
     is_announced: bool = False  # its Push is here
+    is_last: bool = False  # the worker takes no other after it
     sums: dict[str, list[float]] = dataclasses.field(default_factory=dict)  # that the Push brought
 
 

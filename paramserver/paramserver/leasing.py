@@ -114,7 +114,7 @@ class Leasing:
         if self.stage is None:
             raise PeerError(f"{lease.unit} ended with its stage")
         self.stage.finish(lease)
-        member.lease, member.settled, member.is_ready = 0, lease.number, True
+        member.lease, member.settled, member.is_ready = 0, lease.number, not lease.is_last
         member.units += 1
         return self.stage
 

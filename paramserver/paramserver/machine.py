@@ -194,7 +194,7 @@ class Master:
             self._count_failure(member, lease, failed, now)
             return
         self.leasing.renew(lease, lease.step + 1, now)
-        lease.is_announced, lease.sums = True, sums
+        lease.is_announced, lease.is_last, lease.sums = True, message.is_last, sums
         member.count_times(message)
         if self._round is not None:
             self._round.announce(lease.unit.shard, range(lease.grant))

@@ -127,7 +127,7 @@ def test_a_member_that_pushes_what_it_was_not_asked_for_is_refused_and_changes_n
         with Peer(cluster.address) as peer:
             peer.send(encode(JOIN))
             assert isinstance(peer.hear(), m.Welcome)
-            peer.send(encode(m.Push(1, 16, {"loss": [1.0, 16.0]}, None, 0.0, 0.0, 0.0)))
+            peer.send(encode(m.Push(1, 16, {"loss": [1.0, 16.0]}, None, False, 0.0, 0.0, 0.0)))
             verdict = peer.hear()
             assert (verdict.counted, verdict.reason) == (False, "the lease has ended")
             peer.send(encode(m.Pull(0, (4000,))))

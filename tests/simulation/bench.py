@@ -125,7 +125,7 @@ class Hand:
 
     def push(self, lease: m.Lease, **changes: Any) -> m.Push:
         made = self.contribution(lease)
-        push = m.Push(lease.lease, made.samples, made.sums, made.layout, 0.0, 0.0, 0.0)
+        push = m.Push(lease.lease, made.samples, made.sums, made.layout, False, 0.0, 0.0, 0.0)
         return dataclasses.replace(push, **changes)
 
     def chunk(self, lease: m.Lease, index: int) -> tuple[m.Chunk, bytes]:

@@ -181,7 +181,8 @@ def test_a_unit_from_join_to_accepted() -> None:
     assert said(effects, m.Push)[0].lease == lease.lease
     assert [chunk.index for chunk in said(effects, m.Chunk)] == [0, 1]
     assert [chunk.index for chunk in said(told.tell(m.Grant(lease.lease, (2,))), m.Chunk)] == [2]
-    assert said(told.tell(m.Accepted(lease.lease, True, "")), m.Ready) == [m.Ready(0)]
+    assert told.tell(m.Accepted(lease.lease, True, "")) == []  # the master knows that it is idle
+    assert told.worker.state is State.IDLE
     assert isinstance(told.tell(m.Stop(0, "finished"))[-1], Exit)
     assert (told.exit, told.worker.next_deadline()) == (Exit(0, "finished"), math.inf)
 
@@ -273,6 +274,13 @@ def test_a_replica_that_cannot_be_built_ends_with_the_code_of_its_failure() -> N
     told = Told().until(State.PREPARING)
     told.done(Failure("UsageError: no such layer", "Traceback ...", 2))
     assert told.exit == Exit(2, "UsageError: no such layer")
+    assert "Traceback" not in notes(told.effects)  # the line says what to do
+
+
+def test_a_replica_that_breaks_shows_where() -> None:
+    told = Told().until(State.PREPARING)
+    told.done(Failure("ZeroDivisionError: division by zero", "Traceback ...", 1))
+    assert told.exit == Exit(1, "ZeroDivisionError: division by zero")
     assert "Traceback" in notes(told.effects)
 
 

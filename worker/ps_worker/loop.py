@@ -11,6 +11,7 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import zmq
 
@@ -27,6 +28,7 @@ from ps_worker.machine import Worker
 MESSAGES_AT_ONCE = 64
 QUEUE_MESSAGES = 256
 FLUSH_MS = 1000  # for the last messages to leave
+GIVE_UP_S = 1.0  # for a step whose outcome nobody will take
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Loop:
     def __init__(self, join: m.Join, working: Working) -> None:
         self._working = working
         now = time.monotonic()
-        self._machine = Worker(join, now, working.master_timeout_s, working.shutdown_timeout_s)
+        self._machine = Worker(join, now, working.master_timeout_s, working.shutdown_timeout_s, log_path())
         self._wake = WakePipe(working.leave_with)
         self._computing = Computing(working.device, working.job_target, working.threads, self._wake.wake)
         self._context = zmq.Context(io_threads=1)
@@ -148,7 +150,9 @@ class Loop:
     def _close(self) -> None:
         """Leave nothing behind; a step that does not end is left to the end of the process."""
         spent_s = 0.0 if self._asked_at is None else time.monotonic() - self._asked_at
-        self._computing.close(timeout_s=max(0.0, self._working.shutdown_timeout_s - spent_s))
+        is_wanted = self._exit is not None and self._exit.exit_code == 0
+        patience_s = self._working.shutdown_timeout_s - spent_s if is_wanted else GIVE_UP_S
+        self._computing.close(timeout_s=max(0.0, patience_s))
         self._socket.close()
         self._context.term()
         self._wake.close()
@@ -171,3 +175,11 @@ def libraries() -> str:
     import numpy as np
 
     return f"numpy {np.__version__}, Python {platform.python_version()}, {platform.machine()}"
+
+
+def log_path() -> str:
+    """The file that standard error goes to, where it goes to one."""
+    with contextlib.suppress(OSError):
+        path = Path(f"/proc/self/fd/{sys.stderr.fileno()}").resolve()
+        return str(path) if path.is_file() else ""
+    return ""

@@ -33,7 +33,7 @@ from ps_worker.effects import (
 )
 from ps_worker.gather import Gather
 
-JOIN_RETRY_S = 0.25  # until the first welcome; then the master says
+JOIN_RETRY_S = 0.25  # while it is not welcome; then the master says
 PATIENCE_S = 3.0  # silence of the master after which the worker says that it waits
 
 
@@ -52,11 +52,16 @@ class Worker:
     """One worker process's side of the protocol.
 
     join: who it is. master_timeout_s: silence of the master after which it gives up.
-    shutdown_timeout_s: how long the unit in hand may take after `stop`.
+    shutdown_timeout_s: how long the unit in hand may take after `stop`. log: where what it says is kept.
     """
 
     def __init__(
-        self, join: m.Join, now: float, master_timeout_s: float, shutdown_timeout_s: float = 30.0
+        self,
+        join: m.Join,
+        now: float,
+        master_timeout_s: float,
+        shutdown_timeout_s: float = 30.0,
+        log: str = "",
     ) -> None:
         self.join = join
         self.state = State.JOINING
@@ -64,6 +69,7 @@ class Worker:
         self.step = 0  # of the computing side; the loop keeps it up to date
         self._master_timeout_s = master_timeout_s
         self._shutdown_timeout_s = shutdown_timeout_s
+        self._log = log
         self._effects: list[Effect] = []
         self._welcome: m.Welcome | None = None
         self._job: Description | None = None
@@ -111,7 +117,8 @@ class Worker:
             self._adopt(outcome)
         if self.state is State.PREPARING:
             if isinstance(outcome, Failure):
-                self._effects.append(Note(outcome.traceback))
+                if outcome.exit_code in (1, 70):  # the user's code, or ours; anything else says it in a line
+                    self._effects.append(Note(outcome.traceback))
                 self._leave(now, outcome.exit_code, outcome.error)
             else:
                 self._enter(State.IDLE, now)
@@ -267,7 +274,7 @@ class Worker:
             self._effects.append(Cancel())
             self._enter(State.ABANDONING, now)
         elif self.state in (State.SETTLING, State.GATHERING):
-            self._enter(State.IDLE, now)
+            self._enter(State.IDLE, now, is_known=message.counted)
 
     def _on_alive(self, message: m.Alive, payloads: Sequence[memoryview], now: float) -> None:
         if self._welcome is not None and message.term > self._welcome.term:
@@ -351,7 +358,11 @@ class Worker:
         if isinstance(outcome, Failure):
             self._say(
                 m.Failed(
-                    lease.lease, outcome.error[:4000], outcome.traceback[-32_000:], "", outcome.exit_code
+                    lease.lease,
+                    outcome.error[:4000],
+                    outcome.traceback[-32_000:],
+                    self._log,
+                    outcome.exit_code,
                 ),
                 now,
             )
@@ -363,6 +374,7 @@ class Worker:
                 samples=outcome.samples,
                 sums=outcome.sums,
                 layout=outcome.layout,
+                is_last=self._leave_by < math.inf,
                 compute_s=outcome.compute_s,
                 wait_s=spent["wait"],
                 transfer_s=spent["transfer"],
@@ -424,12 +436,17 @@ class Worker:
             self._exit(75, f"lost the master: {heard}; start it again and try again")
 
     def _retry_s(self) -> float:
-        return JOIN_RETRY_S if self._welcome is None else self._welcome.retry_s
+        if self._welcome is None or self.state is State.JOINING:
+            return JOIN_RETRY_S
+        return self._welcome.retry_s
 
     # -- small things ---------------------------------------------------------------------------------
 
-    def _enter(self, state: State, now: float) -> None:
-        """Change state, count the time spent in the one that ends, and ask what the new one asks."""
+    def _enter(self, state: State, now: float, is_known: bool = False) -> None:
+        """Change state, count the time spent in the one that ends, and ask what the new one asks.
+
+        is_known: the master knows it already; it is told only if that turns out to be wrong.
+        """
         kind = _TIME_OF.get(self.state)
         if kind is not None:
             self._spent[kind] += now - self._since
@@ -443,6 +460,8 @@ class Worker:
             elif self._layout is None and self._job is not None:
                 self._compute(Prepare(self._job))
                 self._enter(State.PREPARING, now)
+            elif is_known:
+                self._asked_at = now
             else:
                 self._send(m.Ready(self._version), now)
         elif state is State.JOINING:
