@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+BENCH  := .venv-bench
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench clean
@@ -26,8 +27,17 @@ lint: $(READY)   ## ruff (lint and format) and mypy strict
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(READY)  ## measure a synchronisation round; writes benchmarks/results/
-	$(BIN)/python benchmarks/round_trip.py
+bench: $(BENCH)/.ready  ## measure rounds beside gloo, Open MPI and Ray, fan-in, memory, MNIST: benchmarks/results/
+	$(BENCH)/bin/python benchmarks/run.py $(ARGS)
+
+# What the comparison needs lives apart; a peer that cannot be installed is named in the report as missing.
+$(BENCH)/.ready: pyproject.toml
+	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
+	@echo '*' > $(BENCH)/.gitignore
+	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check -e .
+	for peer in matplotlib torch==2.13.0 ray mpi4py; do \
+	  $(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check "$$peer" || echo "no $$peer"; done
+	@touch $@
 
 clean:           ## remove the virtual environment and what runs left
-	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	rm -rf $(VENV) $(BENCH) runs .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

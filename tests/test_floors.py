@@ -10,13 +10,13 @@ ROOT = Path(__file__).parent.parent
 TABLE = {
     0: "ps_common ps_common.errors ps_common.messages ps_worker",
     1: """
-        ps_common.arrays ps_common.fields ps_common.job ps_common.layout ps_common.plan
+        ps_common.arrays ps_common.fields ps_common.job ps_common.layout ps_common.memory ps_common.plan
         ps_common.schedule ps_common.seeds ps_common.shards ps_common.spelling ps_common.vocabulary
         ps_common.wire
         """,
     2: """
         paramserver.averaging paramserver.canonical paramserver.effects paramserver.gate paramserver.leases
-        paramserver.leasing paramserver.members paramserver.progress paramserver.rounds paramserver.settings
+        paramserver.leasing paramserver.lending paramserver.members paramserver.progress paramserver.rounds paramserver.settings
         ps_worker.effects ps_worker.gather ps_worker.replica ps_worker.rows
         ps_worker.nn ps_worker.nn.activations ps_worker.nn.blocks ps_worker.nn.bounds ps_worker.nn.dense
         ps_worker.nn.dropout ps_worker.nn.flatten ps_worker.nn.initializers ps_worker.nn.layer
@@ -30,7 +30,8 @@ TABLE = {
         ps_common.data.npz_file ps_common.data.opening ps_common.data.source
         ps_common.datasets ps_common.datasets.cache ps_common.datasets.catalogue ps_common.datasets.registry
         ps_common.datasets.samples ps_common.datasets.tables
-        ps_common.address ps_common.loader ps_common.segments ps_common.signals ps_common.weights_file
+        ps_common.address ps_common.loader ps_common.segments ps_common.shared_memory
+        ps_common.signals ps_common.weights_file
         paramserver.checkpoint paramserver.cluster paramserver.log paramserver.loop paramserver.record
         paramserver.serve paramserver.serving
         ps_worker.computing ps_worker.loop ps_worker.model

@@ -36,9 +36,9 @@ def xp_of(array: Array) -> Any:
     return np if isinstance(array, np.ndarray | np.generic) else cupy()
 
 
-def to_host(array: Array) -> HostArray:
-    """Copy device to host; a host array is returned as it is."""
-    return np.asarray(array) if xp_of(array) is np else np.asarray(array.get())
+def to_host(array: Array, out: HostArray | None = None) -> HostArray:
+    """Copy device to host, into `out` if given; a host array is returned as it is."""
+    return np.asarray(array) if xp_of(array) is np else np.asarray(array.get(out=out))
 
 
 def to_device(array: HostArray, device: "Device") -> Array:

@@ -66,6 +66,10 @@ class ChunkSpan:
     start: int
     stop: int
 
+    @property
+    def nbytes(self) -> int:
+        return self.stop - self.start
+
     def of(self, vector: Array) -> Array:
         """This chunk of a flat vector, as a 1-d view of its dtype."""
         return vector[self.start : self.stop].view(self.dtype)

@@ -24,6 +24,8 @@ Rules that make every message safe to lose, repeat or reorder:
 - The worker asks, the master answers. Who waits for an answer asks again after `retry_s`.
 - A request names exactly what it wants (a version, chunk numbers, a lease): answering it twice does no harm.
 - Lease numbers grow and begin with the master's term; a Lease newer than the one in hand settles the old one.
+- Where both share memory, weights do not travel: a Push names the segment they lie in, the master writes the
+  average back into it, and the next Lease says that it is there. The chunks below are for everybody else.
 - Bytes flow by credit only: the master sends chunks and rows that were asked for, the worker sends chunks
   that a Lease or a Grant names.
 
@@ -44,6 +46,7 @@ CHUNK_BYTES_MAX = 64 * 2**20  # one payload frame; bounds what a peer can make t
 WINDOW = 4  # chunks asked for and not yet received; fills the pipe, bounds the queue
 WINDOW_MAX = 1024  # a peer must not be able to ask for everything at once
 SECONDS_MAX = 1e9  # thirty years
+NOT_SHARED = -1  # instead of a descriptor: the weights travel in chunks
 FRAMES_MAX = 18  # header and at most 16 fields, and one to tell that there were too many
 
 
@@ -77,7 +80,10 @@ class Message:
 
 @dataclasses.dataclass(frozen=True)
 class Join(Message):
-    """First message of a worker, again after `Rejoin`. Answered by Welcome or Refused."""
+    """First message of a worker, again after `Rejoin`. Answered by Welcome or Refused.
+
+    Its first field, and Refused, are the same in every version, so that each can tell the other.
+    """
 
     protocol: Count
     name: Name  # wished for; the master makes it unique
@@ -86,6 +92,7 @@ class Join(Message):
     device: Name
     job_code: Name  # SHA-256 of the job file the worker was given; empty: it takes the master's job
     libraries: Name  # what bit-identity depends on: numpy's version and the processor
+    place: Name = ""  # processes with equal places can share memory; empty: with nobody
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +100,7 @@ class Ready(Message):
     """The worker is idle. Answered by a Lease, as soon as there is a unit to lease."""
 
     version: Version  # of the canonical weights it holds
+    lease: Count = 0  # the last lease it has had: an older Ready, late on its way, says nothing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,10 +128,11 @@ class Push(Message):
     samples: Count  # really processed: the contribution's weight in the average
     sums: Plain  # metric name -> list of floats; added over the units of a round
     layout: Plain  # of an initialise unit: the layout as plain data; else None
-    is_last: bool  # the worker leaves when this is settled; lease it nothing more
     compute_s: Seconds
     wait_s: Seconds
     transfer_s: Seconds
+    is_last: bool = False  # the worker leaves when this is settled; lease it nothing more
+    descriptor: Version = NOT_SHARED  # of the segment of its process that the weights lie in
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,6 +186,9 @@ class Welcome(Message):
     retry_s: Seconds
     chunk_bytes: Annotated[int, Bound(64, CHUNK_BYTES_MAX)]
     window: Annotated[int, Bound(1, WINDOW_MAX)]
+    lease: Count = 0  # the last lease given so far: the worker's own will be newer
+    start: Count = 0  # of the master: differs from start to start, also where the term does not
+    pid: Count = 0  # of the master
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,6 +215,10 @@ class Lease(Message):
     version: Version
     layout_digest: Name  # empty for initialise
     grant: Count  # this many first chunks may be sent right after the Push
+    start: Count = 0  # as in the Welcome; a lease of a master that is gone is none
+    slot: Annotated[int, Bound(0, 1)] = 0  # which of the worker's two vectors to compute in
+    is_here: bool = False  # the version lies in that vector already
+    descriptor: Version = NOT_SHARED  # of the segment of the master's process that the version lies in
 
 
 @dataclasses.dataclass(frozen=True)

@@ -33,7 +33,7 @@ class SegmentsUnavailable(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Segment:
-    """A mapped segment. `vector` is all of it, 1-d uint8; it stays mapped for as long as a view of it lives."""
+    """A mapped segment. `vector` is all of it, 1-d uint8; it stays mapped while a view of it lives."""
 
     vector: HostArray
     descriptor: int  # of the process that made it; -1 where it was attached

@@ -14,7 +14,7 @@ import msgpack
 import xxhash
 
 from ps_common.errors import PeerError
-from ps_common.messages import FRAMES_MAX, HEADER_BYTES, KINDS, Bound, Message
+from ps_common.messages import FRAMES_MAX, HEADER_BYTES, KINDS, PROTOCOL, Bound, Join, Message
 
 Buffer = bytes | bytearray | memoryview
 _CODES = {cls: code for code, cls in KINDS.items()}
@@ -55,6 +55,8 @@ def decode(frames: Sequence[Buffer]) -> Message:
     if cls is None:
         raise PeerError(f"there is no message of kind {values[0]}")
     fields = _FIELDS[cls]
+    if cls is Join and len(values) > 1 and _is_another_version(values[1]):
+        return Join(values[1], "", "", 0, "", "", "")  # no more of it can be read, nor need be
     if len(values) != len(fields) + 1:
         raise PeerError(f"{cls.__name__} has {len(fields)} fields, not {len(values) - 1}")
     least, most = cls.payloads
@@ -64,6 +66,10 @@ def decode(frames: Sequence[Buffer]) -> Message:
         return cls(*[check(value) for (_, check), value in zip(fields, values[1:], strict=True)])
     except _BadFieldError as error:
         raise PeerError(f"{cls.__name__}: {error}") from None
+
+
+def _is_another_version(protocol: Any) -> bool:
+    return type(protocol) is int and 0 <= protocol < 2**31 and protocol != PROTOCOL
 
 
 class _BadFieldError(Exception):

@@ -5,7 +5,8 @@
 (McMahan et al. 2017, "Communication-Efficient Learning of Deep Networks from Decentralized Data",
 algorithm 1.) The factors are the smallest integers in the proportion of the samples n_s: equal shards
 are summed unscaled. Everything is elementwise and in the order of the shards, so the result does not depend
-on how a vector is cut into chunks, nor on when a contribution arrives. float16 is summed in float32.
+on how a vector is cut into chunks and blocks, nor on when a contribution arrives. float16 is summed in
+float32.
 """
 
 import math
@@ -16,12 +17,62 @@ import numpy as np
 from ps_common.arrays import HostArray
 
 SUM_DTYPES = {"float16": "float32", "float32": "float32", "float64": "float64"}
+BLOCK = 65_536  # elements worked on at once: a sum and the parts it is made of stay in the cache
 
 
 def factors(samples: Sequence[int]) -> tuple[int, ...]:
     """The smallest integers in the proportion of `samples` (all positive)."""
     divisor = math.gcd(*samples)
     return tuple(n // divisor for n in samples)
+
+
+class Mean:
+    """The mean of one stretch of the vector, in the making: parts are added in order, then it is closed.
+
+    out: 1-d, where the mean goes; it holds the sum meanwhile, unless its dtype is too narrow for that.
+    """
+
+    def __init__(self, out: HostArray) -> None:
+        self.out = out
+        self.added = 0
+        self.is_closed = False
+        wide = SUM_DTYPES[out.dtype.name]
+        self._wide = wide if wide != out.dtype.name else ""
+        self._total = out
+
+    def add(
+        self,
+        parts: Sequence[HostArray],
+        scales: Sequence[int],
+        divisor: int = 0,
+        mirrors: Sequence[HostArray] = (),
+    ) -> None:
+        """Add the next `parts`, each times its scale.
+
+        With a divisor these are the last, and the mean is closed; it is copied to `mirrors` on the way.
+        A mirror may be one of the parts.
+        """
+        if self._wide and self.added == 0:
+            self._total = np.empty(self.out.size, self._wide)
+        for start in range(0, self.out.size, BLOCK):
+            block = slice(start, start + BLOCK)
+            self._add_block(self._total[block], [part[block] for part in parts], scales)
+            if divisor:
+                out = self.out[block]
+                divide(self._total[block], divisor, out)
+                for mirror in mirrors:
+                    mirror[block] = out
+        self.added += len(parts)
+        if divisor:
+            self.is_closed, self._total = True, self.out
+
+    def _add_block(self, total: HostArray, parts: list[HostArray], scales: Sequence[int]) -> None:
+        done = 0
+        if self.added == 0 and len(parts) > 1 and scales[0] == scales[1] == 1:
+            np.add(parts[0], parts[1], out=total, dtype=total.dtype)
+            done = 2
+        for i in range(done, len(parts)):
+            add(total, parts[i], scales[i], first=self.added + i == 0)
 
 
 def add(total: HostArray, part: HostArray, factor: int, first: bool) -> None:

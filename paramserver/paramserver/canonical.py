@@ -1,27 +1,29 @@
 """The canonical weights: one flat vector at a version, its chunks, and the vectors it is averaged into."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from paramserver.rounds import Round, Vectors
 from paramserver.settings import Settings
 from ps_common.arrays import HostArray
 from ps_common.errors import PeerError
 from ps_common.layout import ChunkSpan, Layout
+from ps_common.memory import Memory
+from ps_common.messages import NOT_SHARED
 from ps_common.wire import checksum
 
 
 class Canonical:
     """The weights of the last closed version. `layout` and `vector` are None before they are initialised.
 
-    is_free: whether nobody reads a vector any more, so that it may be written again.
+    memory: where its vectors lie.
     """
 
-    def __init__(self, settings: Settings, is_free: Callable[[HostArray], bool]) -> None:
+    def __init__(self, settings: Settings, memory: Memory) -> None:
         self.layout: Layout | None = None
         self.vector: HostArray | None = None
         self._settings = settings
-        self._is_free = is_free
-        self._vectors = Vectors(0, is_free)
+        self._memory = memory
+        self._vectors = Vectors(0, memory)
         self._spans: tuple[ChunkSpan, ...] = ()
         self._checksums: dict[int, int] = {}  # of chunks of this version, made when first sent
 
@@ -36,8 +38,11 @@ class Canonical:
     def agree(self, layout: Layout, vector: HostArray | None = None) -> None:
         """The layout is known: proposed by the unit "initialise", or with its vector from a checkpoint."""
         self.layout, self.vector = layout, vector
+        if vector is not None and self._memory.place:  # where the workers of this machine can see it
+            self.vector = self._memory.allocate(layout.nbytes)
+            self.vector[...] = vector
         self._spans = layout.chunks(self._settings.chunk_bytes)
-        self._vectors = Vectors(layout.nbytes, self._is_free)
+        self._vectors = Vectors(layout.nbytes, self._memory)
 
     def propose(self, layout: Layout) -> Round:
         """The round that fills a layout with the first weights. Raises `PeerError` for one too large."""
@@ -59,12 +64,18 @@ class Canonical:
         budget = max(settings.held_bytes, self.nbytes)
         return Round(shards, samples, self._spans, self._vectors.take(), settings.window, budget)
 
-    def adopt(self, closed: Round) -> None:
-        """A round is closed: its vector is the next version."""
+    def adopt(self, closed: Round, mirrors: Sequence[HostArray] = ()) -> None:
+        """A round is closed: its vector is the next version, which is copied to `mirrors` on the way."""
+        closed.finish(mirrors, self._memory.spread(self.nbytes))
         if self.vector is not None:
             self._vectors.retire(self.vector)
         self.vector = closed.out
         self._checksums.clear()
+
+    @property
+    def descriptor(self) -> int:
+        """By what number workers on this machine find the vector; `NOT_SHARED` where they cannot."""
+        return NOT_SHARED if self.vector is None else self._memory.descriptor(self.vector)
 
     def chunk(self, index: int) -> tuple[HostArray, int]:
         """A chunk's bytes and checksum. Raises `PeerError` where there is none."""

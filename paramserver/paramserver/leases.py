@@ -8,6 +8,8 @@ did them.
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+from ps_common.messages import NOT_SHARED
+
 
 @dataclasses.dataclass(frozen=True)
 class Unit:
@@ -35,10 +37,18 @@ class Lease:
     began_at: float
     deadline: float
     grant: int
+    slot: int = 0  # which of the worker's vectors to compute in
+    is_here: bool = False  # the version lies there already
+    descriptor: int = NOT_SHARED  # of the segment that holds the version
     step: int = 0
     is_announced: bool = False  # its Push is here
     is_last: bool = False  # the worker takes no other after it
     sums: dict[str, list[float]] = dataclasses.field(default_factory=dict)  # that the Push brought
+
+    @property
+    def is_pulled(self) -> bool:
+        """Whether the weights a unit begins with travel to the worker."""
+        return not self.is_here and self.descriptor == NOT_SHARED
 
 
 class Stage:
@@ -53,6 +63,11 @@ class Stage:
         self._by_shard: dict[int, Lease] = {}
         self.failures: dict[int, list[bytes]] = {}  # shard -> senders that failed at it
         self.sums: dict[int, dict[str, list[float]]] = {}  # shard -> metric sums, of units that are done
+
+    @property
+    def opens(self) -> int:
+        """The version that closing this stage brings about."""
+        return self.round + 1 if self.kind == "train" else self.round
 
     @property
     def is_done(self) -> bool:

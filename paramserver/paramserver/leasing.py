@@ -23,8 +23,13 @@ class Leasing:
         self.stage: Stage | None = None
         self._settings = settings
         first = checksum(start.encode()) >> (65 - TERM_BITS)  # in the lower half: there is room to count
-        self._number = (term << TERM_BITS) + first
+        self.start = self._number = (term << TERM_BITS) + first
         self._holders: dict[tuple[str, int], set[bytes]] = {}  # (split, shard) -> who has its rows
+
+    @property
+    def last_number(self) -> int:
+        """The number of the last lease that was given."""
+        return self._number
 
     @property
     def units_in_hand(self) -> int:
@@ -76,7 +81,8 @@ class Leasing:
         deadline = now + self._settings.lease_timeout_s
         lease = Lease(self._number, stage.units[shard], member.sender, now, deadline, grant)
         stage.begin(lease)
-        member.lease, member.is_ready = lease.number, False
+        member.lease = member.last_lease = lease.number
+        member.is_ready = False
         if stage.kind != "initialise":
             self._holders.setdefault((_split_of(stage), shard), set()).add(member.sender)
         return lease

@@ -9,7 +9,6 @@ import dataclasses
 import math
 import os
 import time
-import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -27,30 +26,13 @@ from ps_common import messages as m
 from ps_common.arrays import HostArray
 from ps_common.errors import PeerError, UsageError
 from ps_common.job import Description, Job
+from ps_common.shared_memory import SharedMemory
 from ps_common.signals import WakePipe
 from ps_common.wire import Buffer, checksum, decode, encode
 
 MESSAGES_AT_ONCE = 64  # handled between two looks at the clock, so that traffic cannot starve time
 QUEUE_MESSAGES = 256  # a peer's queue; a reader this far behind is asked again later
 FLUSH_MS = 2000  # for the last messages to leave
-
-
-class Pins:
-    """Which vectors are still read by the socket or the checkpoint writer, which may lag behind."""
-
-    def __init__(self) -> None:
-        self._readers: dict[int, list[weakref.ref[HostArray]]] = {}
-
-    def pin(self, part: HostArray) -> None:
-        """`part`, a view of a vector, is being read for as long as it lives."""
-        whole = part if part.base is None else part.base
-        self._readers.setdefault(id(whole), []).append(weakref.ref(part))
-
-    def is_free(self, vector: HostArray) -> bool:
-        alive = [reader for reader in self._readers.pop(id(vector), ()) if reader() is not None]
-        if alive:
-            self._readers[id(vector)] = alive
-        return not alive
 
 
 class Loop:
@@ -65,10 +47,10 @@ class Loop:
         self._asked_at: float | None = None  # to stop
         self._serving = serving
         self._log = log
-        self._pins = Pins()
+        self._memory = SharedMemory(is_shared=settings.transport != "tcp")
         self._sources = {"train": job.train, "test": job.test}
         self.master = Master(
-            description, settings, run, time.monotonic(), snapshot=snapshot, is_free=self._pins.is_free
+            description, settings, run, time.monotonic(), snapshot=snapshot, memory=self._memory
         )
         self._wake = WakePipe(serving.leave_with)
         self._context = zmq.Context(io_threads=1)
@@ -149,7 +131,7 @@ class Loop:
 
     def _send(self, effect: Send) -> None:
         for part in effect.payloads:
-            self._pins.pin(part)
+            self._memory.pin(part)
         self._send_frames(effect.to, effect.message, effect.payloads)
 
     def _send_frames(self, to: bytes, message: m.Message, payloads: Sequence[HostArray]) -> None:
@@ -186,7 +168,7 @@ class Loop:
             snapshot = dataclasses.replace(
                 effect.snapshot, vector=effect.snapshot.vector[:], seconds=self._train_seconds()
             )
-            self._pins.pin(snapshot.vector)
+            self._memory.pin(snapshot.vector)
             self._writer.put(snapshot)
 
     def _train_seconds(self) -> float:
@@ -260,6 +242,7 @@ class Loop:
             self._take_note(note)
         self._socket.close()
         self._context.term()
+        self._memory.close()
         self._wake.close()
         if self._serving.address_file is not None:
             with contextlib.suppress(OSError):

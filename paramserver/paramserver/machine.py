@@ -14,15 +14,17 @@ from paramserver.effects import Effect, Finished, Outbox, Save, SendRows, Snapsh
 from paramserver.gate import check_push, samples_of
 from paramserver.leases import Lease, Stage
 from paramserver.leasing import Leasing
+from paramserver.lending import borrow, free_slot, has_free_slot, mirrors
 from paramserver.members import Member, Members
 from paramserver.progress import Progress
 from paramserver.rounds import Round
 from paramserver.settings import Settings
 from ps_common import messages as m
-from ps_common.arrays import HostArray
 from ps_common.errors import PeerError
 from ps_common.job import Description
 from ps_common.layout import Layout
+from ps_common.memory import Heap, Memory
+from ps_common.messages import NOT_SHARED
 from ps_common.wire import checksum
 
 TICK_S = 0.25  # how fine deadlines are kept; a fraction of the shortest promise
@@ -33,7 +35,7 @@ class Master:
     """The master of one run.
 
     job: what to run. settings: how. run: its name. snapshot: where to go on from, None for a new run.
-    is_free: whether nobody reads a vector any more.
+    memory: where vectors lie, and who else can see them.
     """
 
     def __init__(
@@ -43,7 +45,7 @@ class Master:
         run: str,
         now: float,
         snapshot: Snapshot | None = None,
-        is_free: Callable[[HostArray], bool] = lambda vector: True,
+        memory: Memory | None = None,
     ) -> None:
         self.job = job
         self.settings = settings
@@ -51,12 +53,14 @@ class Master:
         self.term = snapshot.term + 1 if snapshot else 1
         self.members = Members()
         self.progress = Progress()
-        self.canonical = Canonical(settings, is_free)
+        self.memory: Memory = memory or Heap()
+        self.canonical = Canonical(settings, self.memory)
         self.leasing = Leasing(settings, self.term, f"{run} {now}")
         self.started_at: float | None = None  # when the first unit of this term was leased
         self.seconds_before = 0.0  # trained in earlier terms
         self._outbox = Outbox()
         self._round: Round | None = None
+        self._left_lent: dict[bytes, dict[int, int]] = {}  # slot -> shard, of workers lost in this round
         self._waiting_since: float | None = now  # None: there are workers enough
         self._here_shown = -1  # members at the last "waiting" note
         self._saved_at = now
@@ -134,15 +138,19 @@ class Master:
     def _on_join(self, sender: bytes, join: m.Join, now: float) -> None:
         member = self.members.get(sender)
         if member is None:
-            refusal = refusal_of(join, self.job.code, len(self.members), self.settings)
+            refusal = refusal_of(join, self.job.code, len(self.members), self.settings, self.memory.place)
             if refusal is not None:
                 self._outbox.send(sender, refusal)
                 text = f"refused {join.name} of {join.host}: {refusal.reason}"
                 self._outbox.note("refusal", text, urgent=True)
                 return
             member = self.members.add(sender, join, now)
+            member.lent = self._left_lent.pop(sender, {})
             text = f"{member.name} joined from {join.host} (pid {join.pid}, {join.device})"
             self._outbox.note("join", text, worker=member.name)
+        elif member.last_lease > member.joined_lease:
+            self._reset(member)  # it has begun anew
+        member.last_lease = member.joined_lease = self.leasing.last_number
         welcome = m.Welcome(
             worker=member.name,
             run=self.run,
@@ -150,17 +158,24 @@ class Master:
             job=self.job.to_plain(),
             heartbeat_interval_s=self.settings.heartbeat_interval_s,
             retry_s=self.settings.retry_s,
+            pid=self.memory.pid,
+            lease=member.last_lease,
+            start=self.leasing.start,
             chunk_bytes=self.settings.chunk_bytes,
             window=self.settings.window,
         )
         self._outbox.send(sender, welcome)
 
     def _on_ready(self, member: Member, message: m.Ready, payloads: Payloads, now: float) -> None:
-        member.version = message.version
         lease = self.leasing.of(member)
-        member.is_ready = lease is None
         if lease is not None:
+            member.version = message.version
             self._send_lease(member, lease)  # it was lost on its way
+        elif message.lease >= member.last_lease:
+            member.version, member.is_ready = message.version, True
+        elif member.settled != member.last_lease:  # it never had a lease that has ended since
+            self._drop(member)
+            self._outbox.send(member.sender, m.Rejoin())
 
     def _on_pull(self, member: Member, message: m.Pull, payloads: Payloads, now: float) -> None:
         lease = self.leasing.of(member)
@@ -197,8 +212,19 @@ class Master:
         lease.is_announced, lease.is_last, lease.sums = True, message.is_last, sums
         member.count_times(message)
         if self._round is not None:
-            self._round.announce(lease.unit.shard, range(lease.grant))
+            self._take_in(self._round, member, lease, message.descriptor)
         self._advance(member, lease, now)
+
+    def _take_in(self, round_: Round, member: Member, lease: Lease, descriptor: int) -> None:
+        """A contribution is ready: borrow it where it lies, or let it come in chunks."""
+        why_not = "it shares none"
+        if descriptor != NOT_SHARED and self._shares_memory_with(member):
+            why_not = borrow(round_, member, lease, descriptor, self.memory, self.canonical.nbytes)
+            if why_not:
+                text = f"weights of {member.name} come over the network, not through memory: {why_not}"
+                self._outbox.note("transport", text, worker=member.name, urgent=True)
+        if why_not:
+            round_.announce(lease.unit.shard, range(lease.grant))
 
     def _grant_again(self, member: Member, lease: Lease) -> None:
         chunks = self._round.granted(lease.unit.shard) if self._round else ()
@@ -267,10 +293,11 @@ class Master:
         for member in self.members:
             if not stage.open_shards:
                 return
-            if member.is_ready:
+            if member.is_ready and self._has_place_for(member):
                 in_order = not self._has_room(self.canonical.nbytes) and self.leasing.turn_is_open
                 lease = self.leasing.give(member, self.members, self._free_grant(), in_order, now)
                 if lease is not None:
+                    self._place(member, lease)
                     self._send_lease(member, lease)
         if not self._has_room(self.settings.chunk_bytes) and self.leasing.turn_is_open:
             self._unblock(now)
@@ -278,6 +305,14 @@ class Master:
     def _has_room(self, nbytes: int) -> bool:
         """Whether so much of a contribution may come before its turn."""
         return self._round is None or self._round.free_bytes >= nbytes
+
+    def _has_place_for(self, member: Member) -> bool:
+        """Whether a member can compute another unit: in a vector that is free, or that may be copied.
+
+        That is always so where nobody works on the unit that is summed next: it ends the waiting.
+        """
+        is_free = has_free_slot(self._round, member)
+        return is_free or self._has_room(self.canonical.nbytes) or self.leasing.turn_is_open
 
     def _unblock(self, now: float) -> None:
         """Give the unit that all wait for to one of those who wait; its own will be computed again."""
@@ -287,6 +322,7 @@ class Master:
                 self._release(member, lease)
                 instead = self.leasing.give(member, self.members, 0, True, now)
                 if instead is not None:
+                    self._place(member, instead)
                     text = (
                         f"{lease.unit} of {member.name} makes way for {instead.unit}, which is summed first"
                     )
@@ -319,13 +355,37 @@ class Master:
             self._round = self.canonical.new_round(tuple(stage.units), samples)
         return stage
 
+    def _place(self, member: Member, lease: Lease) -> None:
+        """Choose the vector of the worker that a unit is computed in."""
+        lease.slot = free_slot(self._round, member)
+        lease.is_here = member.here == (lease.slot, self.progress.version)
+        if self._shares_memory_with(member):
+            lease.descriptor = self.canonical.descriptor
+        if lease.unit.kind != "evaluate":  # which leaves the weights as they are
+            member.here = None
+
+    def _shares_memory_with(self, member: Member) -> bool:
+        return self.memory.place == member.join.place != ""
+
     def _send_lease(self, member: Member, lease: Lease) -> None:
         unit, layout = lease.unit, self.canonical.layout
         version = -1 if unit.kind == "initialise" else self.progress.version
-        digest = layout.digest if layout else ""
-        message = m.Lease(lease.number, unit.kind, unit.round, unit.shard, version, digest, lease.grant)
+        message = m.Lease(
+            lease=lease.number,
+            kind=unit.kind,
+            round=unit.round,
+            shard=unit.shard,
+            version=version,
+            layout_digest=layout.digest if layout else "",
+            grant=lease.grant,
+            start=self.leasing.start,
+            slot=lease.slot,
+            is_here=lease.is_here,
+            descriptor=lease.descriptor,
+        )
         self._outbox.send(member.sender, message)
-        if version not in (-1, member.version):  # the first chunks go along, to save a round trip
+        if lease.is_pulled and version not in (-1, member.version):
+            # the first chunks go along, to save a round trip
             self._send_weights(member, range(min(self.settings.window, self.canonical.chunks)))
 
     def _send_weights(self, member: Member, chunks: Sequence[int]) -> None:
@@ -346,7 +406,10 @@ class Master:
             return
         if lease.unit.kind == "train":
             member.samples += samples_of(lease.unit, self.job)
-        member.version = self.progress.version
+        if lease.is_pulled:
+            member.version = self.progress.version
+        if lease.unit.kind == "evaluate":
+            member.here = (lease.slot, self.progress.version)
         stage = self.leasing.finish(member, lease)
         if stage.is_done:
             self._close_stage(stage, now)
@@ -357,7 +420,8 @@ class Master:
 
     def _close_stage(self, stage: Stage, now: float) -> None:
         if self._round is not None:
-            self.canonical.adopt(self._round)
+            self.canonical.adopt(self._round, mirrors(self.members, stage.opens))
+            self._left_lent.clear()
             self._round = None
         entry = self.progress.close(stage, self.job)
         self.leasing.stage = None
@@ -391,12 +455,19 @@ class Master:
             self._outbox.note("release", text, worker=member.name, urgent=True)
             self._release(member, lease)
 
-    def _drop(self, member: Member) -> None:
-        """A member is gone: its unit is open again."""
+    def _reset(self, member: Member) -> None:
+        """A member has nothing in hand any more: its unit is open again."""
         lease = self.leasing.of(member)
         if lease is not None:
             self._outbox.note("release", f"{lease.unit} of {member.name} is open again", worker=member.name)
             self._release(member, lease)
+        member.is_ready, member.here = False, None
+
+    def _drop(self, member: Member) -> None:
+        """A member is gone."""
+        self._reset(member)
+        if member.lent:
+            self._left_lent[member.sender] = member.lent
         self.leasing.forget(member)
         self.members.remove(member)
 
@@ -523,7 +594,7 @@ _HANDLERS: dict[type[m.Message], Callable[..., None]] = {
 }
 
 
-def refusal_of(join: m.Join, code: str, members: int, settings: Settings) -> m.Refused | None:
+def refusal_of(join: m.Join, code: str, members: int, settings: Settings, place: str) -> m.Refused | None:
     """Why a worker may not join, or None. `code` is the SHA-256 of the master's job file."""
     if join.protocol != m.PROTOCOL:
         return m.Refused(
@@ -536,6 +607,12 @@ def refusal_of(join: m.Join, code: str, members: int, settings: Settings) -> m.R
             76,
             f"the worker was given another job: its file has SHA-256 {join.job_code[:12]}, the master's "
             f"{code[:12]}; start both from the same job file, or the worker without --job",
+        )
+    if settings.transport == "shm" and (not place or join.place != place):
+        return m.Refused(
+            2,
+            "the master was started with --transport shm, and this worker shares no memory with it "
+            "(another machine, container or user); start it there, or the master with --transport auto",
         )
     if settings.workers_max is not None and members >= settings.workers_max:
         most = settings.workers_max

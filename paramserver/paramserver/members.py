@@ -10,10 +10,19 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
+from ps_common.arrays import HostArray
 from ps_common.messages import Join, Push
 
 NAME_MAX = 200  # leaves room for a number within what the protocol allows a name
 GONE_MAX = 10_000  # whoever joins and leaves all the time must not fill memory
+
+
+@dataclasses.dataclass(frozen=True)
+class Attached:
+    """A vector of a worker that lies in memory shared with it."""
+
+    descriptor: int
+    vector: HostArray
 
 
 @dataclasses.dataclass
@@ -27,6 +36,8 @@ class Member:
     seen_at: float
     is_ready: bool = False  # has said Ready, or has settled its unit, and holds no lease
     lease: int = 0  # the lease in hand; 0: none
+    last_lease: int = 0  # the last that it was given
+    joined_lease: int = 0  # the last that anyone had been given when it was welcomed
     settled: int = 0  # the last lease whose contribution was counted
     version: int = -1  # of the weights it holds
     units: int = 0
@@ -35,6 +46,9 @@ class Member:
     wait_s: float = 0.0
     transfer_s: float = 0.0
     rejections: int = 0
+    vectors: dict[int, Attached] = dataclasses.field(default_factory=dict)  # by slot: its, seen from here
+    lent: dict[int, int] = dataclasses.field(default_factory=dict)  # slot -> shard: of the round, not summed
+    here: tuple[int, int] | None = None  # slot and version: a vector of it that holds a version
 
     def count_times(self, push: Push) -> None:
         """Add the seconds that a contribution took."""
@@ -51,6 +65,7 @@ class Member:
             "device": self.join.device,
             "units": self.units,
             "samples": self.samples,
+            "transport": "shm" if self.vectors else "tcp",
             "compute_seconds": round(self.compute_s, 6),
             "wait_seconds": round(self.wait_s, 6),
             "transfer_seconds": round(self.transfer_s, 6),

@@ -1,18 +1,23 @@
-"""One round's average in the making: chunks come in any order, are summed in shard order, and close.
+"""One round's average in the making: contributions come in any order, are summed in shard order, and close.
 
 A chunk is the atom: it is closed when every shard of the round has delivered it. A chunk that comes
-before its turn is held; the grants see to it that what is held stays within a budget, whatever the
-number of workers. This file decides which bytes may come and adds them up; who sends them it need not know.
+before its turn is held; the grants see to it that what is held stays within a budget, whatever the number
+of workers. A contribution that lies in shared memory is lent whole, and summed when the round finishes or
+its memory is wanted back. This file decides which bytes may come and adds them up; who sends them it
+need not know.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from paramserver.averaging import SUM_DTYPES, add, divide, factors
+from paramserver.averaging import Mean, factors
 from ps_common.arrays import HostArray
 from ps_common.errors import PeerError
 from ps_common.layout import ChunkSpan
+from ps_common.memory import Memory
+
+Spread = Callable[[Callable[[int], None], Iterable[int]], Iterable[None]]  # `map`, or that of a pool
 
 
 class Round:
@@ -34,16 +39,15 @@ class Round:
         self._spans = spans
         self._place = {shard: i for i, shard in enumerate(shards)}
         self._factors = factors(samples)
-        self._divisor = sum(self._factors)
         self._window = window
         self._budget_bytes = budget_bytes
-        self._next = [0] * len(spans)  # a chunk: the place of the shard whose turn it is
-        self._held: list[dict[int, HostArray]] = [{} for _ in spans]
-        self._sums: dict[int, HostArray] = {}  # of chunks that are summed in a wider dtype than they have
+        self._means = [Mean(span.of(out)) for span in spans]
+        self._held: list[dict[int, HostArray]] = [{} for _ in spans]  # by place
+        self._lent: set[tuple[int, int]] = set()  # (chunk, place) of what is held in others' memory
         self._missing = {shard: set(range(len(spans))) for shard in shards}
         self._granted: dict[int, set[int]] = {}  # announced shards only
-        self._held_bytes = 0
-        self._granted_bytes = 0
+        self.held_bytes = 0  # of chunks that wait for their turn, in memory of the round's own
+        self.granted_bytes = 0  # of chunks that may come and have not
         self._left = len(spans) * len(self._place)  # chunks of all contributions still to come
 
     def is_delivered(self, shard: int) -> bool:
@@ -52,8 +56,12 @@ class Round:
 
     @property
     def is_closed(self) -> bool:
-        """Whether every contribution is in; `out` is then the average."""
+        """Whether every contribution is in; `out` is then the average, or will be after `finish`."""
         return self._left == 0
+
+    def is_chunk_closed(self, index: int) -> bool:
+        """Whether a chunk of `out` is the average already."""
+        return self._means[index].is_closed
 
     def announce(self, shard: int, granted: Iterable[int] = ()) -> None:
         """A contribution is ready to come, `granted` of its chunks unasked. Again after a loss."""
@@ -72,11 +80,11 @@ class Round:
     @property
     def free_bytes(self) -> int:
         """What may still be held."""
-        return max(0, self._budget_bytes - self._held_bytes - self._granted_bytes)
+        return max(0, self._budget_bytes - self.held_bytes - self.granted_bytes)
 
     def withdraw(self, shard: int) -> None:
         """Whoever was sending a shard's contribution is gone. What has come stays."""
-        self._granted_bytes -= sum(self._size(i) for i in self._granted.pop(shard, ()))
+        self.granted_bytes -= sum(self._spans[i].nbytes for i in self._granted.pop(shard, ()))
 
     def grants(self) -> dict[int, tuple[int, ...]]:
         """Further chunks that may come now, by shard: the next in turn always, others within the budget."""
@@ -88,85 +96,116 @@ class Round:
                 new[shard] = tuple(chosen)
         return new
 
-    def deliver(self, shard: int, index: int, payload: memoryview) -> None:
-        """Take one chunk. Raises `PeerError` for one that was not granted or has the wrong size."""
+    def deliver(self, shard: int, index: int, payload: memoryview) -> bool:
+        """Take one chunk; whether it closed. Raises `PeerError` for one not granted or of the wrong size."""
         if index not in self._granted.get(shard, ()):
             if shard in self._missing and 0 <= index < len(self._spans) and index not in self._missing[shard]:
-                return  # once more: already summed or held
+                return False  # once more: already summed or held
             raise PeerError(f"chunk {index} of shard {shard} was not asked for")
         span = self._spans[index]
-        expected = span.stop - span.start
-        if len(payload) != expected:
-            raise PeerError(f"chunk {index} of shard {shard} has {len(payload)} bytes, not {expected}")
+        if len(payload) != span.nbytes:
+            raise PeerError(f"chunk {index} of shard {shard} has {len(payload)} bytes, not {span.nbytes}")
         self._granted[shard].discard(index)
-        self._granted_bytes -= len(payload)
-        self._missing[shard].discard(index)
-        self._left -= 1
+        self.granted_bytes -= span.nbytes
+        self._hold(shard, index, np.frombuffer(payload, span.dtype))
+        self.held_bytes += span.nbytes
         if self.is_delivered(shard):
             del self._granted[shard]
-        held = self._held[index]
-        held[self._place[shard]] = np.frombuffer(payload, span.dtype)
-        self._held_bytes += len(payload)
-        while self._next[index] in held:
-            part = held.pop(self._next[index])
-            self._held_bytes -= part.nbytes
-            self._sum(span, part, self._next[index])
-            self._next[index] += 1
-        if self._next[index] == len(self._place):
-            self._close(span)
+        self._sum(index)
+        return self._means[index].is_closed
 
-    def _sum(self, span: ChunkSpan, part: HostArray, place: int) -> None:
-        total = self._sums.get(span.index)
-        if total is None:
-            wide = SUM_DTYPES[span.dtype]
-            total = span.of(self.out) if wide == span.dtype else np.empty(part.size, wide)
-            self._sums[span.index] = total
-        add(total, part, self._factors[place], first=place == 0)
+    def lend(self, shard: int, vector: HostArray) -> None:
+        """Take what is missing of a contribution from `vector`, which stays as it is until it is summed."""
+        self.withdraw(shard)
+        for index in sorted(self._missing[shard]):
+            self._hold(shard, index, self._spans[index].of(vector))
+            self._lent.add((index, self._place[shard]))
 
-    def _close(self, span: ChunkSpan) -> None:
-        divide(self._sums.pop(span.index), self._divisor, span.of(self.out))
+    def keep(self, shard: int) -> None:
+        """The memory a contribution was lent in goes away: copy what is not summed yet."""
+        place = self._place[shard]
+        for index, span in enumerate(self._spans):
+            if (index, place) in self._lent and place in self._held[index]:
+                self._held[index][place] = self._held[index][place].copy()
+                self._lent.discard((index, place))
+                self.held_bytes += span.nbytes
+
+    def absorb(self, shard: int) -> bool:
+        """Sum all that is in turn, to give lent memory back; whether the shard's contribution is summed."""
+        for index in range(len(self._spans)):
+            self._sum(index)
+        return all(mean.added > self._place[shard] for mean in self._means)
+
+    def finish(self, mirrors: Sequence[HostArray] = (), spread: Spread = map) -> None:
+        """Every contribution is in: sum what is left, and copy the average to the vectors `mirrors`."""
+
+        def finish_chunk(index: int) -> None:
+            mean, views = self._means[index], [self._spans[index].of(mirror) for mirror in mirrors]
+            if mean.is_closed:
+                for view in views:
+                    view[...] = mean.out
+            else:
+                self._sum(index, views)
+
+        for _ in spread(finish_chunk, range(len(self._spans))):
+            pass
+
+    def _hold(self, shard: int, index: int, part: HostArray) -> None:
+        self._missing[shard].discard(index)
+        self._left -= 1
+        self._held[index][self._place[shard]] = part
+
+    def _sum(self, index: int, mirrors: Sequence[HostArray] = ()) -> None:
+        """Add what is in turn to a chunk's mean."""
+        mean, held = self._means[index], self._held[index]
+        places: list[int] = []
+        while mean.added + len(places) in held:
+            places.append(mean.added + len(places))
+        if not places:
+            return
+        divisor = sum(self._factors) if places[-1] == len(self._place) - 1 else 0
+        scales = [self._factors[place] for place in places]
+        mean.add([held.pop(place) for place in places], scales, divisor, mirrors)
+        copied = sum((index, place) not in self._lent for place in places)
+        self.held_bytes -= copied * self._spans[index].nbytes
 
     def _choose(self, shard: int) -> list[int]:
         """Chunks of a shard to grant, lowest first, up to the window and the budget."""
         granted, place = self._granted[shard], self._place[shard]
         room = self._window - len(granted)
-        bytes_left = self._budget_bytes - self._held_bytes - self._granted_bytes
+        bytes_left = self._budget_bytes - self.held_bytes - self.granted_bytes
         chosen: list[int] = []
         for index in sorted(self._missing[shard] - granted):
             if len(chosen) >= room:
                 break
-            in_turn = self._next[index] == place
-            if in_turn or self._size(index) <= bytes_left:
+            in_turn = self._means[index].added == place
+            if in_turn or self._spans[index].nbytes <= bytes_left:
                 chosen.append(index)
-                bytes_left -= self._size(index)
+                bytes_left -= self._spans[index].nbytes
         return chosen
 
     def _grant(self, shard: int, chunks: Iterable[int]) -> None:
         self._granted[shard].update(chunks)
-        self._granted_bytes += sum(self._size(i) for i in chunks)
-
-    def _size(self, index: int) -> int:
-        span = self._spans[index]
-        return span.stop - span.start
+        self.granted_bytes += sum(self._spans[i].nbytes for i in chunks)
 
 
 class Vectors:
-    """Flat vectors to average into, used again when nobody reads them any more.
+    """Flat vectors of `nbytes` to average into, used again when nobody reads them any more.
 
-    A closed version is sent and saved straight from its vector, so it may be written again only after
-    the last of those reads: `is_free` tells.
+    A closed version is sent and saved straight from its vector, so it may be written again only after the
+    last of those reads.
     """
 
-    def __init__(self, nbytes: int, is_free: Callable[[HostArray], bool]) -> None:
+    def __init__(self, nbytes: int, memory: Memory) -> None:
         self._nbytes = nbytes
-        self._is_free = is_free
+        self._memory = memory
         self._retired: list[HostArray] = []
 
     def take(self) -> HostArray:
         for i, vector in enumerate(self._retired):
-            if self._is_free(vector):
+            if self._memory.is_free(vector):
                 return self._retired.pop(i)
-        return np.zeros(self._nbytes, np.uint8)
+        return self._memory.allocate(self._nbytes)
 
     def retire(self, vector: HostArray) -> None:
         self._retired.append(vector)

@@ -6,6 +6,8 @@ import math
 from ps_common.errors import UsageError
 from ps_common.messages import CHUNK_BYTES, CHUNK_BYTES_MAX, SECONDS_MAX, WINDOW, WINDOW_MAX
 
+TRANSPORTS = ("auto", "shm", "tcp")
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
@@ -23,6 +25,8 @@ class Settings:
     checkpoint_every_rounds, checkpoint_every_s: when to write a checkpoint, whichever is due first.
     chunk_bytes: size of a chunk; a multiple of 64.
     window: chunks in flight to or from one worker.
+    transport: how weights travel to and from workers on this machine: "auto" through shared memory where that
+        can be, "shm" only so, "tcp" never so.
     held_bytes: contributions that may wait for their turn, beyond the model's own size.
     """
 
@@ -39,6 +43,7 @@ class Settings:
     checkpoint_every_s: float | None = None
     chunk_bytes: int = CHUNK_BYTES
     window: int = WINDOW
+    transport: str = "auto"
     held_bytes: int = 32 * 2**20
 
     def __post_init__(self) -> None:
@@ -51,9 +56,11 @@ class Settings:
             )
         if not 1 <= self.window <= WINDOW_MAX:
             raise UsageError(f"window must be 1 to {WINDOW_MAX} chunks, not {self.window}")
+        if self.transport not in TRANSPORTS:
+            raise UsageError(f"transport must be one of {', '.join(TRANSPORTS)}, not {self.transport!r}")
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if value is None:
+            if value is None or field.name == "transport":
                 continue
             is_time = field.name.endswith("_s")
             most = SECONDS_MAX if is_time else math.inf

@@ -44,7 +44,8 @@ def values_of(kind: Any, bound: m.Bound) -> st.SearchStrategy[Any]:
 
 
 def message_of(cls: type[m.Message]) -> st.SearchStrategy[m.Message]:
-    return st.builds(cls, **{name: values_of(*hint) for name, hint in hints(cls).items()})
+    values = {name: values_of(*hint) for name, hint in hints(cls).items()}
+    return st.builds(cls, **values | ({"protocol": st.just(m.PROTOCOL)} if cls is m.Join else {}))
 
 
 def smallest(cls: type[m.Message]) -> list[Any]:
@@ -58,11 +59,17 @@ def smallest(cls: type[m.Message]) -> list[Any]:
             values.append("x" * int(bound.least))
         else:
             values.append(least.get(kind, [1]))
-    return values
+    return [m.PROTOCOL, *values[1:]] if cls is m.Join else values
 
 
 def frames_of(cls: type[m.Message], values: list[Any]) -> list[bytes]:
     return [msgpack.packb([NUMBERS[cls], *values]), *([b""] * cls.payloads[0])]
+
+
+@pytest.mark.parametrize("rest", [[], ["name"], [{"more": 1}] * 12])
+def test_of_a_join_of_another_version_the_version_can_be_read(rest):
+    joined = decode([msgpack.packb([NUMBERS[m.Join], m.PROTOCOL + 1, *rest])])
+    assert joined == m.Join(m.PROTOCOL + 1, "", "", 0, "", "", "")
 
 
 @pytest.mark.parametrize("cls", m.KINDS.values())

@@ -83,11 +83,11 @@ def test_the_record_has_everyone_who_was_ever_here_and_their_times():
     members = Members()
     gone, here = members.add(b"a", join("a"), 0.0), members.add(b"b", join("b"), 0.0)
     for _ in range(2):
-        gone.count_times(m.Push(1, 8, {}, None, False, 0.5, 0.25, 0.125))
+        gone.count_times(m.Push(1, 8, {}, None, 0.5, 0.25, 0.125))
     members.remove(gone)
     here.units = 3
     first, second = members.records()
-    assert first == {"name": "a", "host": "host", "pid": 12, "device": "cpu", "units": 0, "samples": 0,
+    assert first == {"name": "a", "host": "host", "pid": 12, "device": "cpu", "units": 0, "samples": 0, "transport": "tcp",
                      "compute_seconds": 1.0, "wait_seconds": 0.5, "transfer_seconds": 0.25}  # fmt: skip
     assert (second["name"], second["units"]) == ("b", 3)
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from paramserver.rounds import Round, Vectors
 from ps_common.errors import PeerError
 from ps_common.layout import Entry, Layout
+from ps_common.memory import Heap
 from support_averages import naive_mean, random_vectors
 from support_layouts import layouts
 
@@ -286,7 +287,12 @@ def test_a_model_without_elements_is_closed_at_once():
 
 def test_a_vector_is_used_again_only_when_nobody_reads_it():
     read = []
-    vectors = Vectors(8, is_free=lambda vector: not any(vector is one for one in read))
+
+    class Watched(Heap):
+        def is_free(self, vector):
+            return not any(vector is one for one in read)
+
+    vectors = Vectors(8, Watched())
     first = vectors.take()
     assert (first.dtype, first.tolist()) == (np.uint8, [0] * 8)
     read.append(first)

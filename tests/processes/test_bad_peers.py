@@ -115,7 +115,7 @@ def test_garbage_is_refused_and_recorded_and_changes_no_bit(world, undisturbed):
         record = cluster.wait(60)
     assert record["weights_sha256"] == undisturbed(jobs.GATED)
     reasons = " ".join(event["reason"] for event in events(record, "rejection"))
-    for part in ("is not msgpack", "a header is a list", "no message of kind 99", "Join has 7 fields",
+    for part in ("is not msgpack", "a header is a list", "no message of kind 99", "Join has 8 fields",
                  "payload frames, not", "must be int 0 to"):  # fmt: skip
         assert part in reasons, part
 
@@ -127,7 +127,7 @@ def test_a_member_that_pushes_what_it_was_not_asked_for_is_refused_and_changes_n
         with Peer(cluster.address) as peer:
             peer.send(encode(JOIN))
             assert isinstance(peer.hear(), m.Welcome)
-            peer.send(encode(m.Push(1, 16, {"loss": [1.0, 16.0]}, None, False, 0.0, 0.0, 0.0)))
+            peer.send(encode(m.Push(1, 16, {"loss": [1.0, 16.0]}, None, 0.0, 0.0, 0.0)))
             verdict = peer.hear()
             assert (verdict.counted, verdict.reason) == (False, "the lease has ended")
             peer.send(encode(m.Pull(0, (4000,))))
@@ -179,7 +179,7 @@ def _garbage() -> list[tuple[bytes, ...]]:
         (b"",),
         (msgpack.packb({"kind": 1}),),
         (msgpack.packb([99]),),
-        (msgpack.packb([1, 2]),),
+        (msgpack.packb([1, m.PROTOCOL]),),
         (msgpack.packb([2, 0]), b"a payload"),
         (msgpack.packb([2, "zero"]),),
         (msgpack.packb([4, "train", -1, [0]]),),

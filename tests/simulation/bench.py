@@ -9,6 +9,7 @@ from paramserver.machine import Master
 from paramserver.settings import Settings
 from ps_common import messages as m
 from ps_common.arrays import HostArray
+from ps_common.memory import Heap
 from ps_common.plan import Plan
 from ps_common.wire import checksum, decode, encode
 from ps_worker.effects import Contribution
@@ -34,7 +35,7 @@ class Bench:
         self.settings = dataclasses.replace(SETTINGS, **settings)
         self.master = Master(self.case.description, self.settings, "run", self.now, snapshot=snapshot)
         self.effects: list[Effect] = []
-        self.replica = self.case.make_replica(self.case.description)
+        self.replica = self.case.make_replica(self.case.description, Heap())
 
     def take(self, effects: list[Effect]) -> list[Effect]:
         self.effects += effects
@@ -94,7 +95,10 @@ class Hand:
         self.join = join_of(name)
 
     def say(self, message: m.Message, *payloads: bytes) -> list[m.Message]:
-        """Say something; what the master answers this worker."""
+        """Say something; what the master answers this worker. A Ready knows the last lease it has heard of."""
+        if isinstance(message, m.Ready) and not message.lease:
+            known = self.heard(m.Lease) or self.heard(m.Welcome)
+            message = dataclasses.replace(message, lease=known[-1].lease if known else 0)
         return self.of(self.bench.say(self.sender, message, *payloads))
 
     def of(self, effects: Sequence[Effect]) -> list[m.Message]:
@@ -125,7 +129,7 @@ class Hand:
 
     def push(self, lease: m.Lease, **changes: Any) -> m.Push:
         made = self.contribution(lease)
-        push = m.Push(lease.lease, made.samples, made.sums, made.layout, False, 0.0, 0.0, 0.0)
+        push = m.Push(lease.lease, made.samples, made.sums, made.layout, 0.0, 0.0, 0.0)
         return dataclasses.replace(push, **changes)
 
     def chunk(self, lease: m.Lease, index: int) -> tuple[m.Chunk, bytes]:

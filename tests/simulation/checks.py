@@ -96,10 +96,15 @@ class Checks:
         round_, canonical = node.machine._round, node.machine.canonical
         if round_ is not None:
             budget = max(node.machine.settings.held_bytes, canonical.nbytes)
-            held = sum(part.nbytes for parts in round_._held for part in parts.values())
-            assert held == round_._held_bytes
-            granted = sum(round_._size(i) for chunks in round_._granted.values() for i in chunks)
-            assert granted == round_._granted_bytes
+            held = sum(
+                part.nbytes
+                for index, parts in enumerate(round_._held)
+                for place, part in parts.items()
+                if (index, place) not in round_._lent
+            )
+            assert held == round_.held_bytes
+            granted = sum(round_._spans[i].nbytes for chunks in round_._granted.values() for i in chunks)
+            assert granted == round_.granted_bytes
             assert held <= 2 * budget, f"{held} bytes are held, the budget is {budget}"
 
     def _check_rejections(self, node: MasterNode, network: Network) -> None:

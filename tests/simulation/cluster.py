@@ -14,9 +14,11 @@ from paramserver.machine import Master
 from paramserver.settings import Settings
 from ps_common import messages as m
 from ps_common.arrays import HostArray
+from ps_common.memory import Heap, Memory
 from ps_worker.effects import Compute
 from simulation.checks import Checks
 from simulation.computing import Pace
+from simulation.host import Host
 from simulation.jobs import Case
 from simulation.master_node import MasterNode
 from simulation.network import CALM, MASTER, Network, Weather
@@ -30,7 +32,8 @@ class Cluster:
     """One run.
 
     seed: of everything random. make_master: a subclass, to show that a check can fail. is_thorough: check
-    every member and chunk after every turn; not with thousands of workers.
+    every member and chunk after every turn; not with thousands of workers. is_shared: all processes are on
+    one host, and weights go through its memory.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class Cluster:
         weather: Weather = CALM,
         make_master: Callable[..., Master] = Master,
         is_thorough: bool = True,
+        is_shared: bool = False,
     ) -> None:
         self.world = World(seed)
         self.network = Network(self.world, weather)
@@ -55,6 +59,8 @@ class Cluster:
         self.before_compute: Callable[[WorkerNode, Compute], None] = lambda node, task: None
         self.on_left: Callable[[WorkerNode], None] = lambda node: None  # before the end
         self._make_master = make_master
+        self._host = Host()
+        self._is_shared = is_shared
         self._saved: Snapshot | None = None
         self._runs = 0
         self._incarnations = 0
@@ -70,7 +76,7 @@ class Cluster:
         self.master = node = MasterNode(
             self.world, self.network, self.case.description, self.case.sources, self.settings,
             snapshot.run if snapshot else f"run-{self._runs}", snapshot, self._on_save, self._on_master,
-            self._make_master,
+            self._make_master, self._process(),
         )  # fmt: skip
         self.masters.append(node)
         self.checks.new_master(node)
@@ -83,7 +89,7 @@ class Cluster:
         join = dataclasses.replace(join_of(f"w{self._incarnations}"), **changes)
         node = WorkerNode(
             self.world, self.network, f"sender-{self._incarnations}".encode(), join, pace,
-            self.case.make_replica, self._on_compute, self._on_worker,
+            self.case.make_replica, self._process(), self._on_compute, self._on_worker,
         )  # fmt: skip
         self.workers.append(node)
         self.world.after(0.0, node.turn)
@@ -92,11 +98,16 @@ class Cluster:
     def kill_master(self) -> None:
         assert self.master is not None
         self.master.kill()
+        self._host.end(self.master.memory.pid)
         self.master = None
 
     def kill_worker(self, node: WorkerNode) -> None:
         node.kill()
+        self._host.end(node.memory.pid)
         self.workers.remove(node)
+
+    def _process(self) -> Memory:
+        return self._host.process() if self._is_shared else Heap()
 
     # -- running --------------------------------------------------------------------------------------
 
@@ -123,7 +134,7 @@ class Cluster:
         return self.checks.last
 
     def weights_sha256(self) -> str:
-        layout = self.case.make_replica(self.case.description).layout
+        layout = self.case.make_replica(self.case.description, Heap()).layout
         return layout.weights_sha256(self.final)
 
     # -- what the nodes tell ----------------------------------------------------------------------------
@@ -151,8 +162,19 @@ class Cluster:
                 self.on_left(node)
 
     def _on_compute(self, node: WorkerNode, task: Compute) -> None:
-        self.checks.before_compute(task)
+        if not self._is_shared or self._is_current(node, task.lease):
+            self.checks.before_compute(task)
         self.before_compute(node, task)
+
+    def _is_current(self, node: WorkerNode, lease: m.Lease) -> bool:
+        """Whether a unit counts. One that is fenced may read memory that is in use for a later version."""
+        master = self.master.machine if self.master else None
+        member = master.members.get(node.address) if master else None
+        return (
+            master is not None
+            and member is not None
+            and master.leasing.current(member, lease.lease) is not None
+        )
 
 
 def join_of(name: str) -> m.Join:

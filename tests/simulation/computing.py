@@ -3,14 +3,13 @@
 import dataclasses
 import traceback
 from collections.abc import Callable
-from typing import Protocol
-
-import numpy as np
+from typing import Any, Protocol
 
 from ps_common.arrays import HostArray
 from ps_common.errors import ParamserverError
 from ps_common.job import Description
 from ps_common.layout import Layout
+from ps_common.memory import Memory
 from ps_worker.effects import Compute, Contribution, Failure, Outcome, Prepare, Prepared
 from ps_worker.rows import HeldRows, ShardRows
 from simulation.world import World
@@ -20,10 +19,12 @@ class Replica(Protocol):
     """What the computing side computes with: `ps_worker.replica.Replica`, or one that counts."""
 
     layout: Layout
+    vector: Any  # that of the slot in use, flat
 
+    def use(self, slot: int) -> None: ...
     def initialise(self) -> Contribution: ...
-    def train(self, base: HostArray, rows: ShardRows, round_: int, shard: int) -> Contribution: ...
-    def evaluate(self, base: HostArray, rows: ShardRows, shard: int) -> Contribution: ...
+    def train(self, base: HostArray | None, rows: ShardRows, round_: int, shard: int) -> Contribution: ...
+    def evaluate(self, base: HostArray | None, rows: ShardRows, shard: int) -> Contribution: ...
 
 
 class UserError(Exception):
@@ -48,13 +49,14 @@ class Computing:
         self,
         world: World,
         pace: Pace,
-        make_replica: Callable[[Description], Replica],
+        make_replica: Callable[[Description, Memory], Replica],
+        memory: Memory,
         before: Callable[[Compute], None],
         wake: Callable[[], None],
     ) -> None:
         self.is_hanging = False  # in a step that does not end
         self._world, self._pace, self._make_replica = world, pace, make_replica
-        self._before, self._wake = before, wake
+        self._before, self._wake, self._memory = before, wake, memory
         self._job: Description | None = None
         self._replica: Replica | None = None
         self._task: Prepare | Compute | None = None
@@ -116,24 +118,25 @@ class Computing:
         self._wake()
 
     def _prepare(self, job: Description) -> Prepared:
-        self._job, self._replica = job, self._make_replica(job)
+        self._job, self._replica = job, self._make_replica(job, self._memory)
         return Prepared(self._replica.layout, job.digest)
 
     def _compute(self, task: Compute) -> Outcome:
         replica = self._replica
         assert replica is not None, "a unit came before the job"
+        replica.use(task.lease.slot)
         if not self._is_cancelled:
-            self._before(task)
+            self._before(dataclasses.replace(task, base=replica.vector) if task.lease.is_here else task)
         outcome = self._unit(replica, task)
         if self._is_cancelled and outcome.vector is not None:  # half done: bits that must count nowhere
-            return dataclasses.replace(outcome, vector=np.full_like(outcome.vector, 0x42))
+            outcome.vector[...] = 0x42
         return outcome
 
     def _unit(self, replica: Replica, task: Compute) -> Contribution:
         lease = task.lease
         if lease.kind == "initialise":
             return replica.initialise()
-        assert task.base is not None
+        assert task.base is not None or lease.is_here
         assert task.rows is not None
         rows = HeldRows(task.rows)
         if lease.kind == "evaluate":

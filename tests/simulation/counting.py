@@ -5,12 +5,15 @@ each sample it goes through, so that the mean, weighted by n, adds exactly one. 
 really came over the wire.
 """
 
+from typing import Any
+
 import numpy as np
 
 from ps_common import data
 from ps_common.arrays import HostArray
 from ps_common.job import Description
 from ps_common.layout import Entry, Layout
+from ps_common.memory import Heap, Memory
 from ps_common.shards import shuffled
 from ps_worker.effects import Contribution
 from ps_worker.rows import ShardRows
@@ -21,27 +24,41 @@ ROUNDING = 1e-6  # of a count in float64: a few units in the last place a round
 class CountingReplica:
     """Counts the samples it is given; same interface as a replica."""
 
-    def __init__(self, job: Description) -> None:
+    def __init__(self, job: Description, memory: Memory | None = None) -> None:
         self.job = job
         self.layout = Layout([Entry("counts", (job.train.samples,), "float64")])
-        self.vector = self.layout.empty()
+        self._memory = memory or Heap()
+        self._slots: dict[int, HostArray] = {}
+        self.use(0)
+
+    def use(self, slot: int) -> None:
+        if slot not in self._slots:
+            self._slots[slot] = self._memory.allocate(self.layout.nbytes)
+        self.vector = self._slots[slot]
 
     def initialise(self) -> Contribution:
         self.vector[...] = 0
-        return Contribution(0, {}, 0.0, self.vector, self.layout.to_plain())
+        return self._contribution(0, {}, self.layout.to_plain())
 
-    def train(self, base: HostArray, rows: ShardRows, round_: int, shard: int) -> Contribution:
+    def train(self, base: HostArray | None, rows: ShardRows, round_: int, shard: int) -> Contribution:
         schedule = self.job.schedule
         positions = schedule.positions(round_, shard)
         order = shuffled(self.job.seed, schedule.epoch(round_), shard, schedule.shards.size(shard))
         x, _ = rows.take(order[positions.start : positions.stop])
         total = sum(schedule.samples(round_, s) for s in schedule.units(round_))
-        self.vector[...] = base
+        if base is not None:
+            self.vector[...] = base
         counts = self.vector.view(np.float64)
         np.add.at(counts, x[:, 0].astype(np.int64), total / len(positions))
-        return Contribution(len(positions), {"loss": [1.0, float(len(positions))]}, 0.0, self.vector)
+        return self._contribution(len(positions), {"loss": [1.0, float(len(positions))]})
 
-    def evaluate(self, base: HostArray, rows: ShardRows, shard: int) -> Contribution:
+    def _contribution(self, samples: int, sums: dict[str, list[float]], layout: Any = None) -> Contribution:
+        descriptor = self._memory.descriptor(self.vector)
+        return Contribution(samples, sums, 0.0, self.vector, layout, descriptor)
+
+    def evaluate(self, base: HostArray | None, rows: ShardRows, shard: int) -> Contribution:
+        if base is not None:
+            self.vector[...] = base
         return Contribution(rows.size, {"loss": [1.0, float(rows.size)]}, 0.0)
 
 

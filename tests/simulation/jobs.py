@@ -11,6 +11,7 @@ from ps_common import data
 from ps_common.arrays import Device
 from ps_common.data import Source
 from ps_common.job import Description, Job
+from ps_common.memory import Memory
 from ps_common.plan import Plan
 from ps_worker import nn
 from ps_worker.replica import Parts, Watch
@@ -27,15 +28,15 @@ class Case:
 
     description: Description
     sources: dict[str, Source | None]
-    make_replica: Callable[[Description], Replica]
+    make_replica: Callable[[Description, Memory], Replica]
 
     @property
     def counts(self) -> bool:
         return self.make_replica is CountingReplica
 
 
-def real_replica(job: Description) -> Replica:
-    return RealReplica(job, Parts.of(job), Device(), Watch())
+def real_replica(job: Description, memory: Memory | None = None) -> Replica:
+    return RealReplica(job, Parts.of(job), Device(), Watch(), memory)
 
 
 def case_of(plan: Plan, seed: int, samples: int, test_samples: int, optimizer: nn.Optimizer) -> Case:

@@ -10,6 +10,7 @@ from ps_common import messages as m
 from ps_common.data import Source
 from ps_common.errors import PeerError
 from ps_common.job import Description
+from ps_common.memory import Heap, Memory
 from ps_common.wire import checksum, decode, encode
 from simulation.network import MASTER, Network
 from simulation.node import Node
@@ -34,9 +35,11 @@ class MasterNode(Node):
         on_save: Callable[["MasterNode", Snapshot], None] = lambda node, snapshot: None,
         on_turn: Callable[["MasterNode"], None] = lambda node: None,
         make_master: Callable[..., Master] = Master,
+        memory: Memory | None = None,
     ) -> None:
         super().__init__(world, network, MASTER)
-        self.machine = make_master(job, settings, run, world.now, snapshot=snapshot)
+        self.memory: Memory = memory or Heap()
+        self.machine = make_master(job, settings, run, world.now, snapshot=snapshot, memory=self.memory)
         self.finished: Finished | None = None
         self.notes: list[Note] = []
         self.sent: collections.Counter[type[m.Message]] = collections.Counter()

@@ -412,6 +412,6 @@ def test_what_is_no_message_is_noted_and_changes_nothing() -> None:
 def test_a_stranger_is_asked_to_join_and_its_goodbye_is_not_answered() -> None:
     bench, _, _ = started()
     stranger = Hand(bench, "w9")
-    for message in (m.Ready(0), m.Heartbeat(5, 1), m.Push(5, 1, {}, None, False, 0.0, 0.0, 0.0)):
+    for message in (m.Ready(0), m.Heartbeat(5, 1), m.Push(5, 1, {}, None, 0.0, 0.0, 0.0)):
         assert stranger.say(message) == [m.Rejoin()]
     assert stranger.say(GOODBYE) == []

@@ -35,7 +35,15 @@ def state_of(bench: Bench) -> tuple[object, ...]:
         else None
     )
     in_round = (
-        [round_._missing, round_._granted, round_._held_bytes, round_._next, round_._left] if round_ else None
+        [
+            round_._missing,
+            round_._granted,
+            round_.held_bytes,
+            round_._left,
+            [mean.added for mean in round_._means],
+        ]
+        if round_
+        else None
     )
     vector = master.canonical.vector
     bits = None if vector is None else bytes(vector)

@@ -11,6 +11,7 @@ import random
 
 import pytest
 
+from ps_common.memory import Heap
 from simulation.cluster import Cluster, undisturbed
 from simulation.counting import check_counts
 from simulation.faults import Faults, random_pace, random_weather
@@ -26,7 +27,7 @@ def run_seed(seed: int) -> Cluster:
     """One random job, random workers, random faults; every promise checked."""
     rng = random.Random(seed)
     case, settings = random_case(rng), random_settings(rng)
-    cluster = Cluster(seed, case, settings)
+    cluster = Cluster(seed, case, settings, is_shared=seed % 2 == 1)
     cluster.network.weather = random_weather(cluster)
     faults = Faults(cluster, calm_after_s=rng.uniform(0.0, 60.0), every_s=rng.uniform(0.3, 3.0))
     cluster.start_master()
@@ -44,7 +45,7 @@ def run_seed(seed: int) -> Cluster:
         came_too_late = node.started_at > finished_at - 1.0
         allowed = {0} | ({69, 75} if may_be_cut_off else set()) | ({69} if came_too_late else set())
         assert node.exit.exit_code in allowed, str(node)
-    oracle = naive_run(case.description, case.make_replica(case.description), case.sources)
+    oracle = naive_run(case.description, case.make_replica(case.description, Heap()), case.sources)
     assert bytes(cluster.final) == bytes(oracle), "the final weights are not the oracle's"
     assert cluster.weights_sha256() == undisturbed(case, settings).weights_sha256()
     if case.counts:

@@ -9,6 +9,7 @@ import pytest
 
 from ps_common import messages as m
 from ps_common.arrays import HostArray
+from ps_common.memory import Heap
 from ps_common.plan import Plan
 from ps_common.wire import checksum, decode, encode
 from ps_worker.effects import (
@@ -37,7 +38,7 @@ class Told:
 
     def __init__(self, case: Case | None = None) -> None:
         self.case = case or counting_case(Plan(shards=2, batch_size=5), 3, 20)
-        self.replica = self.case.make_replica(self.case.description)
+        self.replica = self.case.make_replica(self.case.description, Heap())
         self.now = 50.0
         self.worker = Worker(join_of("w"), self.now, master_timeout_s=20.0, shutdown_timeout_s=10.0)
         self.effects: list[Effect] = []
@@ -389,7 +390,7 @@ def test_a_unit_that_is_wanted_no_more_is_cancelled_and_its_outcome_goes_nowhere
     assert said(told.wait(0.6), m.Heartbeat)[-1].lease == 0
     effects = told.computed()
     assert not said(effects, m.Push)
-    assert said(effects, m.Ready) == [m.Ready(0)]
+    assert said(effects, m.Ready) == [m.Ready(0, told.number)]
 
 
 @pytest.mark.parametrize("state", LIVE, ids=lambda s: s.value)

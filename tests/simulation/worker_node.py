@@ -1,9 +1,11 @@
 """A worker process in the simulation: the machine of production, and a computing side in virtual time."""
 
+import dataclasses
 from collections.abc import Callable
 
 from ps_common.errors import PeerError
 from ps_common.job import Description
+from ps_common.memory import Memory
 from ps_common.messages import Join
 from ps_common.wire import decode, encode
 from ps_worker.effects import Cancel, Compute, Effect, Exit, Note, Prepare, Send
@@ -29,15 +31,18 @@ class WorkerNode(Node):
         address: bytes,
         join: Join,
         pace: Pace,
-        make_replica: Callable[[Description], Replica],
+        make_replica: Callable[[Description, Memory], Replica],
+        memory: Memory,
         on_compute: Callable[["WorkerNode", Compute], None] = lambda node, task: None,
         on_turn: Callable[["WorkerNode"], None] = lambda node: None,
         master_timeout_s: float = 120.0,
     ) -> None:
         super().__init__(world, network, address)
-        self.machine = Worker(join, world.now, master_timeout_s)
+        self.memory = memory
+        join = dataclasses.replace(join, place=memory.place, pid=memory.pid)
+        self.machine = Worker(join, world.now, master_timeout_s, memory=memory)
         self.computing = Computing(
-            world, pace, make_replica, before=lambda task: on_compute(self, task), wake=self.turn
+            world, pace, make_replica, memory, before=lambda task: on_compute(self, task), wake=self.turn
         )
         self.started_at = world.now
         self.exit: Exit | None = None

@@ -16,6 +16,7 @@ from ps_common.data import Source, open_source
 from ps_common.errors import DataError, JobMismatch, ParamserverError, UsageError
 from ps_common.job import DataDescription, Description
 from ps_common.loader import load_job
+from ps_common.memory import Heap, Memory
 from ps_worker.effects import Compute, Failure, Outcome, Prepare, Prepared
 from ps_worker.replica import Parts, Replica, Watch
 from ps_worker.rows import FileRows, HeldRows, ShardRows
@@ -25,17 +26,23 @@ class Computing:
     """Computes in a thread of its own.
 
     job_target: the job's file, for jobs with code of the user's own. threads: BLAS threads instead of the
-    plan's. wake: called from the thread when an outcome is ready to be taken.
+    plan's. wake: called from the thread when an outcome is ready to be taken. memory: where weights lie.
     """
 
     def __init__(
-        self, device: Device, job_target: str | None, threads: int | None, wake: Callable[[], None]
+        self,
+        device: Device,
+        job_target: str | None,
+        threads: int | None,
+        wake: Callable[[], None],
+        memory: Memory | None = None,
     ) -> None:
         self.watch = Watch()
         self._device = device
         self._job_target = job_target
         self._threads = threads
         self._wake = wake
+        self._memory: Memory = memory or Heap()
         self._tasks: queue.SimpleQueue[Prepare | Compute | None] = queue.SimpleQueue()
         self._outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
         self._replica: Replica | None = None
@@ -90,7 +97,7 @@ class Computing:
         self._device.use()
         self._limit_threads(self._threads or job.plan.threads)
         parts = self._parts(job)
-        self._replica = Replica(job, parts, self._device, self.watch)
+        self._replica = Replica(job, parts, self._device, self.watch, self._memory)
         self._sources.clear()
         self._checked.clear()
         return Prepared(self._replica.layout, job.digest)
@@ -110,9 +117,10 @@ class Computing:
         replica, lease = self._replica, task.lease
         if replica is None:
             raise AssertionError("a unit came before the job")
+        replica.use(lease.slot)
         if lease.kind == "initialise":
             return replica.initialise()
-        if task.base is None:
+        if task.base is None and not lease.is_here:
             raise AssertionError(f"{lease.kind} came without weights")
         split = "test" if lease.kind == "evaluate" else "train"
         rows = (

@@ -7,7 +7,7 @@ from typing import Any
 from ps_common.arrays import HostArray
 from ps_common.job import Description
 from ps_common.layout import Layout
-from ps_common.messages import Lease, Message
+from ps_common.messages import NOT_SHARED, Lease, Message
 
 Rows = tuple[HostArray, ...]  # one array a field
 
@@ -31,7 +31,8 @@ class Prepare:
 class Compute:
     """Compute a unit. Answered by `Contribution` or `Failure`.
 
-    base: the canonical weights, not to be changed; None for initialise.
+    base: the canonical weights, not to be changed; None for initialise, and where they lie in the lease's
+    slot already.
     rows: the shard; None where the replica reads it itself.
     """
 
@@ -80,6 +81,7 @@ class Contribution:
     compute_s: float
     vector: HostArray | None = None
     layout: Any = None  # of initialise, as plain data
+    descriptor: int = NOT_SHARED  # of the segment the vector lies in
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,6 +19,7 @@ from ps_common import address
 from ps_common import messages as m
 from ps_common.arrays import Device
 from ps_common.errors import PeerError
+from ps_common.shared_memory import SharedMemory
 from ps_common.signals import WakePipe
 from ps_common.wire import Buffer, decode, encode
 from ps_worker.computing import Computing
@@ -51,9 +52,19 @@ class Loop:
     def __init__(self, join: m.Join, working: Working) -> None:
         self._working = working
         now = time.monotonic()
-        self._machine = Worker(join, now, working.master_timeout_s, working.shutdown_timeout_s, log_path())
+        self._memory = SharedMemory()
+        self._machine = Worker(
+            dataclasses.replace(join, place=self._memory.place),
+            now,
+            working.master_timeout_s,
+            working.shutdown_timeout_s,
+            log_path(),
+            self._memory,
+        )
         self._wake = WakePipe(working.leave_with)
-        self._computing = Computing(working.device, working.job_target, working.threads, self._wake.wake)
+        self._computing = Computing(
+            working.device, working.job_target, working.threads, self._wake.wake, self._memory
+        )
         self._context = zmq.Context(io_threads=1)
         self._socket = self._context.socket(zmq.DEALER)
         self._exit: Exit | None = None
@@ -156,6 +167,7 @@ class Loop:
         self._socket.close()
         self._context.term()
         self._wake.close()
+        self._memory.close()
 
 
 _PERFORM: dict[type, Callable[..., None]] = {

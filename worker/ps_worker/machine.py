@@ -16,6 +16,8 @@ from ps_common.arrays import HostArray
 from ps_common.errors import PeerError
 from ps_common.job import Description
 from ps_common.layout import ChunkSpan, Layout
+from ps_common.memory import Heap, Memory, Unshared
+from ps_common.messages import NOT_SHARED
 from ps_common.wire import checksum
 from ps_worker.effects import (
     Cancel,
@@ -53,6 +55,7 @@ class Worker:
 
     join: who it is. master_timeout_s: silence of the master after which it gives up.
     shutdown_timeout_s: how long the unit in hand may take after `stop`. log: where what it says is kept.
+    memory: where the weights of a master on this machine can be seen.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Worker:
         master_timeout_s: float,
         shutdown_timeout_s: float = 30.0,
         log: str = "",
+        memory: Memory | None = None,
     ) -> None:
         self.join = join
         self.state = State.JOINING
@@ -70,13 +74,16 @@ class Worker:
         self._master_timeout_s = master_timeout_s
         self._shutdown_timeout_s = shutdown_timeout_s
         self._log = log
+        self._memory: Memory = memory or Heap()
         self._effects: list[Effect] = []
         self._welcome: m.Welcome | None = None
         self._job: Description | None = None
         self._layout: Layout | None = None
         self._spans: tuple[ChunkSpan, ...] = ()
-        self._base: HostArray | None = None  # the canonical weights
-        self._version = -1  # of the canonical weights, when all of them are here
+        self._base: HostArray | None = None  # the canonical weights, as they came in chunks
+        self._version = -1  # of these, when all are here
+        self._shared: dict[int, HostArray] = {}  # vectors of the master, by descriptor
+        self._source: HostArray | None = None  # the weights for the unit in hand; None: in its slot
         self._weights = Gather(0, 1)
         self._data: dict[tuple[str, int], Rows] = {}  # shards that are here
         self._rows = Gather(0, 1)
@@ -176,7 +183,8 @@ class Worker:
         if self._job is None or self._job.digest != job.digest:
             self._layout, self._base, self._version = None, None, -1
             self._data.clear()
-        self._last_lease = 0  # whatever was in hand is given up, also where the master thinks it is not
+        self._last_lease = message.lease  # what was in hand is given up
+        self._shared.clear()
         self._welcome, self._job, self.name = message, job, message.worker
         self._cut()
         self._effects.append(Note(f"joined run {message.run} as {message.worker}"))
@@ -210,6 +218,8 @@ class Worker:
         self._enter(State.JOINING, now)
 
     def _on_lease(self, lease: m.Lease, payloads: Sequence[memoryview], now: float) -> None:
+        if self._welcome is None or lease.start != self._welcome.start:
+            return  # of a master that is gone
         if lease.lease <= self._last_lease or self.state not in (State.IDLE, State.SETTLING) or self._is_busy:
             return  # once more, or of a term gone by
         self._check_lease(lease)
@@ -296,14 +306,33 @@ class Worker:
             raise PeerError(f"there is no round {lease.round}")
 
     def _gather_weights(self, lease: m.Lease) -> None:
-        if lease.version in (-1, self._version) or self._layout is None or self._welcome is None:
-            self._weights = Gather(0, 1)
+        """Find the weights a unit begins with: in its slot, in the master's memory, here, or to come."""
+        self._weights, self._source = Gather(0, 1), None
+        if lease.version == -1 or lease.is_here or self._layout is None or self._welcome is None:
+            return
+        self._source = self._attached(lease.descriptor, self._layout.nbytes)
+        if self._source is not None:
             return
         if self._base is None:
             self._base = self._layout.empty()
-        self._version = -1
-        window = self._welcome.window
-        self._weights = Gather(len(self._spans), window, coming=window)
+        self._source = self._base
+        if lease.version != self._version:
+            self._version = -1
+            window = self._welcome.window
+            coming = window if lease.descriptor == NOT_SHARED else 0  # they are sent unasked, or not
+            self._weights = Gather(len(self._spans), window, coming)
+
+    def _attached(self, descriptor: int, nbytes: int) -> HostArray | None:
+        """The master's vector, if it can be seen from here."""
+        if descriptor == NOT_SHARED or self._welcome is None:
+            return None
+        if descriptor not in self._shared:
+            try:
+                self._shared[descriptor] = self._memory.attach(self._welcome.pid, descriptor, nbytes)
+            except (Unshared, PeerError) as error:
+                self._effects.append(Note(f"weights come over the network, not through memory: {error}"))
+                return None
+        return self._shared[descriptor]
 
     def _gather_rows(self, lease: m.Lease) -> None:
         key, job = _shard_of(lease), self._job
@@ -340,10 +369,10 @@ class Worker:
         if not (self._weights.is_complete and self._rows.is_complete):
             self._request(self._weights.ask(), self._rows.ask(), now)
             return
-        self._version = max(self._version, lease.version)
+        if self._source is self._base is not None:
+            self._version = lease.version
         key = _shard_of(lease)
-        base = None if lease.kind == "initialise" else self._base
-        self._compute(Compute(lease, base, self._data.get(key) if key else None))
+        self._compute(Compute(lease, self._source, self._data.get(key) if key else None))
         self._enter(State.COMPUTING, now)
 
     def _request(self, chunks: Sequence[int], blocks: Sequence[int], now: float) -> None:
@@ -375,6 +404,7 @@ class Worker:
                 sums=outcome.sums,
                 layout=outcome.layout,
                 is_last=self._leave_by < math.inf,
+                descriptor=outcome.descriptor,
                 compute_s=outcome.compute_s,
                 wait_s=spent["wait"],
                 transfer_s=spent["transfer"],
@@ -413,7 +443,7 @@ class Worker:
         if self.state is State.JOINING:
             self._send(self.join, now)
         elif self.state is State.IDLE:
-            self._send(m.Ready(self._version), now)
+            self._send(m.Ready(self._version, self._last_lease), now)
         elif self.state is State.GATHERING:
             self._request(self._weights.ask_again(), self._rows.ask_again(), now)
         elif self.state is State.SETTLING and self._said is not None:
@@ -463,7 +493,7 @@ class Worker:
             elif is_known:
                 self._asked_at = now
             else:
-                self._send(m.Ready(self._version), now)
+                self._send(m.Ready(self._version, self._last_lease), now)
         elif state is State.JOINING:
             self._send(self.join, now)
 

@@ -14,6 +14,7 @@ from ps_common.arrays import Array, Device, HostArray, to_device, to_host
 from ps_common.errors import DataError
 from ps_common.job import Description
 from ps_common.layout import Entry, Layout
+from ps_common.memory import Heap, Memory
 from ps_common.seeds import Purpose, generator
 from ps_common.shards import shuffled
 from ps_common.vocabulary import from_plain
@@ -52,9 +53,13 @@ class Replica:
     """A replica of the job's model on a device.
 
     vector: the flat vector on the device, weights first, then the averaged slots (see `Layout`).
+    memory: where its vectors on the host lie. There are up to two, the slots, so that one can be computed in
+    while the other is lent; on the CPU `vector` is one of them.
     """
 
-    def __init__(self, job: Description, parts: Parts, device: Device, watch: Watch) -> None:
+    def __init__(
+        self, job: Description, parts: Parts, device: Device, watch: Watch, memory: Memory | None = None
+    ) -> None:
         self.job = job
         self._parts = parts
         self._device = device
@@ -62,14 +67,27 @@ class Replica:
         x = job.train.fields[0]
         self._network = nn.Network(parts.model, parts.loss, parts.regularizer, x.shape, job.plan.dtype)
         self.layout = Layout(self._entries())
-        xp = device.xp
-        self.vector = xp.zeros(self.layout.nbytes, xp.uint8)
+        self._memory: Memory = memory or Heap()
+        self._hosts: dict[int, HostArray] = {}  # by slot
+        self._host = self._host_of(0)
+        self.vector = self._host if device.index is None else to_device(self._host, device)
         (self._weights,) = self.layout.run_views(self.vector, "weight")
-        self._gradient = xp.zeros_like(self._weights)
+        self._gradient = device.xp.zeros_like(self._weights)
         self._scratch = nn.scratch_for(self._weights)
         self._own_slots = self._new_slots() if job.plan.optimizer_state != "average" else {}
         self._slots_of: dict[int, dict[str, Array]] = {}  # by shard, where they are local
         self._bind()
+
+    def use(self, slot: int) -> None:
+        """Compute in this slot from now on."""
+        host = self._host_of(slot)
+        if host is self._host:
+            return
+        self._host = host
+        if self._device.index is None:
+            self.vector = host
+            (self._weights,) = self.layout.run_views(self.vector, "weight")
+            self._bind()
 
     def initialise(self) -> Contribution:
         """The unit "initialise": the first weights, from the seed."""
@@ -81,9 +99,10 @@ class Replica:
                 view[...] = to_device(first[name], self._device)
         return self._contribution(0, {}, began, layout=self.layout.to_plain())
 
-    def train(self, base: HostArray, rows: ShardRows, round_: int, shard: int) -> Contribution:
+    def train(self, base: HostArray | None, rows: ShardRows, round_: int, shard: int) -> Contribution:
         """The unit (round, shard): the plan's local steps from `base` on the shard's next batches.
 
+        base: the canonical weights; None where they lie in the slot already.
         Raises `DataError` for a loss or a metric that is no number.
         """
         began = time.perf_counter()
@@ -108,7 +127,7 @@ class Replica:
             self._slots_of[shard] = {name: slot.copy() for name, slot in slots.items()}
         return self._contribution(len(chosen), values, began)
 
-    def evaluate(self, base: HostArray, rows: ShardRows, shard: int) -> Contribution:
+    def evaluate(self, base: HostArray | None, rows: ShardRows, shard: int) -> Contribution:
         """The unit that evaluates `base` on all rows of a test shard."""
         began = time.perf_counter()
         self._load(base)
@@ -161,10 +180,16 @@ class Replica:
             n.removeprefix(SLOT): view for n, view in views.items() if n not in names
         } or self._own_slots
 
-    def _load(self, base: HostArray) -> None:
-        self.vector[...] = to_device(base, self._device)
+    def _host_of(self, slot: int) -> HostArray:
+        if slot not in self._hosts:
+            self._hosts[slot] = self._memory.allocate(self.layout.nbytes)
+        return self._hosts[slot]
 
-    def _begin(self, base: HostArray, shard: int) -> dict[str, Array]:
+    def _load(self, base: HostArray | None) -> None:
+        if base is not None or self._device.index is not None:
+            self.vector[...] = to_device(self._host if base is None else base, self._device)
+
+    def _begin(self, base: HostArray | None, shard: int) -> dict[str, Array]:
         """Load the canonical weights; return the optimizer's slots as the plan wants them."""
         self._load(base)
         kept = self._slots_of.get(shard, {})
@@ -179,8 +204,10 @@ class Replica:
     def _contribution(
         self, samples: int, sums: dict[str, list[float]], began: float, layout: Any = None
     ) -> Contribution:
-        vector = to_host(self.vector)
-        return Contribution(samples, sums, time.perf_counter() - began, vector, layout)
+        if self._device.index is not None:
+            to_host(self.vector, out=self._host)
+        descriptor = self._memory.descriptor(self._host)
+        return Contribution(samples, sums, time.perf_counter() - began, self._host, layout, descriptor)
 
     def _require_finite(self, sums: dict[str, list[float]], where: str) -> None:
         if self._watch.is_cancelled:

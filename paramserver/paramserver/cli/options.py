@@ -75,6 +75,7 @@ class CommonOptions:
     """The common options as given, checked."""
 
     overrides: dict[str, str]
+    transport: str
     checkpoint: Path | None
     checkpoint_every: str
     resume: str
@@ -88,8 +89,6 @@ class CommonOptions:
     @classmethod
     def of(cls, given: dict[str, Any]) -> "CommonOptions":
         """Check and keep what click collected. Raises `UsageError`."""
-        if given.pop("transport") == "shm":
-            raise UsageError("--transport shm: shared memory is not built yet; use auto or tcp")
         if given.pop("servers") != 1:
             raise UsageError("--servers: one averaging process is built so far; leave it at 1")
         overrides = parse_settings(given.pop("settings"))
@@ -107,6 +106,7 @@ class CommonOptions:
         """The same options as flags for another process; what is written at the end included."""
         flags = [f"--set={key}={value}" for key, value in self.overrides.items()]
         for flag, value in (
+            ("--transport", self.transport),
             ("--checkpoint", self.checkpoint),
             ("--checkpoint-every", self.checkpoint_every),
             ("--resume", self.resume),

@@ -46,6 +46,7 @@ def cli(
     settings = Settings(
         workers_min=least,
         workers_max=most,
+        transport=options.transport,
         wait_timeout_s=options.wait_timeout,
         shutdown_timeout_s=options.shutdown_timeout,
         checkpoint_every_rounds=every_rounds,
