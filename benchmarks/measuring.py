@@ -1,5 +1,6 @@
 """What every part of the benchmark uses: a part's shape, summaries, facts about the machine, and /proc."""
 
+import contextlib
 import dataclasses
 import datetime
 import importlib.metadata
@@ -9,14 +10,18 @@ import platform
 import socket
 import statistics
 import subprocess
+import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import zmq
 
 HERE = Path(__file__).parent
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+POLL_S = 0.05
+LEAVE_S = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,8 +66,11 @@ def machine(peers: str) -> dict[str, Any]:
 
 def _peer_versions(peers: str) -> dict[str, str]:
     code = (
-        "import importlib.metadata as m, json\nfound = {}\nfor n in ('torch', 'ray', 'mpi4py', 'numpy'):\n"
-        "  try: found['peers: ' + n] = m.version(n)\n  except m.PackageNotFoundError: pass\nprint(json.dumps(found))"
+        "import importlib.metadata as m, json\nfound = {}\n"
+        "for n in ('torch', 'ray', 'mpi4py', 'numpy'):\n"
+        "  try: found['peers: ' + n] = m.version(n)\n"
+        "  except m.PackageNotFoundError: pass\n"
+        "print(json.dumps(found))"
     )
     try:
         versions: dict[str, str] = json.loads(subprocess.check_output([peers, "-c", code]))
@@ -76,6 +84,17 @@ def _peer_versions(peers: str) -> dict[str, str]:
     return versions
 
 
+def foreign_cpu_seconds() -> float:
+    """CPU seconds since start that neither this process nor its ended descendants spent.
+
+    A measurement during which this grows was disturbed. Daemons that outlive their parent count as foreign:
+    some of Ray's do.
+    """
+    user, nice, system = map(int, Path("/proc/stat").read_text().split()[1:4])
+    own = os.times()
+    return TICK_S * (user + nice + system) - sum(own[:4])
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -85,40 +104,53 @@ def free_port() -> int:
 def run_all(commands: Sequence[Sequence[str]], timeout_s: float) -> list[list[dict[str, Any]]]:
     """Run processes beside one another; the JSON objects each one printed, a line each.
 
-    Raises `MissingError` with the end of the first failure's standard error. Nothing is left running.
+    Raises `MissingError` with what the first one to fail said last. Nothing is left running.
     """
-    threads = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
-    running: list[subprocess.Popen[str]] = []
-    try:
-        for command in commands:
-            running.append(
-                subprocess.Popen(
-                    command,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                    text=True,
-                    env=os.environ | threads,
-                )
-            )
-        outputs = [process.communicate(timeout=timeout_s) for process in running]
-    except FileNotFoundError as error:
-        raise MissingError(f"{error.filename} is not installed") from error
-    except subprocess.TimeoutExpired as error:
-        raise MissingError(f"not done within {timeout_s:g} s") from error
-    finally:
-        for process in running:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-    for process, (_, stderr) in zip(running, outputs, strict=True):
-        if process.returncode:
-            raise MissingError(_last_line(stderr) or f"exit code {process.returncode}")
-    return [
-        [json.loads(line) for line in stdout.splitlines() if line.startswith("{")] for stdout, _ in outputs
-    ]
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    running: list[subprocess.Popen[bytes]] = []
+    deadline = time.monotonic() + timeout_s
+    with contextlib.ExitStack() as stack:
+        files = [[stack.enter_context(tempfile.TemporaryFile()) for _ in range(2)] for _ in commands]
+        stack.callback(end, running)
+        try:
+            for command, (out, err) in zip(commands, files, strict=True):
+                running.append(subprocess.Popen(command, stdout=out, stderr=err, env=os.environ | threads))
+        except FileNotFoundError as error:
+            raise MissingError(f"{error.filename} is not installed") from error
+        while any(process.poll() is None for process in running):
+            if any(process.returncode for process in running):
+                break  # the others would wait for it
+            if time.monotonic() > deadline:
+                raise MissingError(f"not done within {timeout_s:g} s")
+            time.sleep(POLL_S)
+        outputs = []
+        for process, (out, err) in zip(running, files, strict=True):
+            if process.returncode:
+                raise MissingError(last_line(_text(err)) or f"exit code {process.returncode}")
+            outputs.append([json.loads(line) for line in _text(out).splitlines() if line.startswith("{")])
+    return outputs
 
 
-def _last_line(text: str) -> str:
+def end(processes: Sequence[subprocess.Popen[Any]]) -> None:
+    """Ask what still runs of these processes to leave, and kill what does not."""
+    left = [process for process in processes if process.poll() is None]
+    for process in left:
+        process.terminate()  # mpirun and Ray end their own children so
+    deadline = time.monotonic() + LEAVE_S
+    for process in left:
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")
+
+
+def last_line(text: str) -> str:
     """The line that says what is wrong: the last one that names an error, else the last one."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if "Error" in line]

@@ -1,7 +1,7 @@
 """One run of jobs/flat.py by real processes of ours, and what its notes say of each round.
 
-A round, as a worker sees it: from the end of its last step of one round (its weights are ready to push) to the
-begin of its first step of the next (averaged weights are ready to use); the worst worker counts. It so
+A round, as a worker sees it: from the end of its last step of one round (its weights are ready to push) to
+the begin of its first step of the next (averaged weights are ready to use); the worst worker counts. It so
 holds the copy out of the canonical weights, the checksums, the messages, waiting for the other workers and
 the averaging.
 """
@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from measuring import HERE, MissingError, cpu_seconds, memory
+from measuring import HERE, MissingError, cpu_seconds, last_line, memory
+
 from paramserver.cluster import ClusterError, LocalCluster
 from ps_common.errors import TimedOut
 
@@ -72,7 +73,9 @@ class Run:
         return str(self.record.get("transport", "tcp"))
 
 
-def run(parameters: int, workers: int, rounds: int, flags: Sequence[str], look_at_workers: bool = False) -> Run:
+def run(
+    parameters: int, workers: int, rounds: int, flags: Sequence[str], look_at_workers: bool = False
+) -> Run:
     """Run `rounds` rounds and a few to warm up. Raises `MissingError` where a flag is refused."""
     with tempfile.TemporaryDirectory(prefix="rounds-") as folder:
         settings = job_flags(parameters, workers, rounds, Path(folder) / "notes")
@@ -89,7 +92,7 @@ def run(parameters: int, workers: int, rounds: int, flags: Sequence[str], look_a
                     time.sleep(SAMPLE_S)
                 record = cluster.wait(1.0)
         except (ClusterError, TimedOut) as error:
-            raise MissingError(str(error).strip().splitlines()[-1]) from error
+            raise MissingError(last_line(str(error))) from error
         notes = read_notes(Path(folder))
     seconds = worst_gaps(notes, workers)
     first, last = (pick(note[2] for each in notes for note in each) for pick in (min, max))
@@ -136,15 +139,6 @@ def worst_gaps(notes: Sequence[Sequence[Note]], workers: int) -> list[float]:
         if len(before) == len(after) == workers:
             found.append(max(after[w][0][0] - before[w][-1][1] for w in range(workers)))
     return found
-
-
-def end(processes: Sequence[Any]) -> None:
-    """Kill what still runs of these processes and wait for it."""
-    for process in processes:
-        if process.poll() is None:
-            process.kill()
-    for process in processes:
-        process.wait()
 
 
 def python(module: str, *arguments: str) -> list[str]:

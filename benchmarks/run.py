@@ -17,14 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import click
-
 import fan_in
 import memory_use
 import mnist_race
 import namespaces
 import report
 import rounds
-from measuring import HERE, MissingError, Setting, machine
+from measuring import HERE, MissingError, Setting, foreign_cpu_seconds, machine
 
 PARTS: dict[str, Callable[[Setting], dict[str, Any]]] = {
     "rounds": rounds.measure,
@@ -51,12 +50,17 @@ def main(only: tuple[str, ...], quick: bool, peers: str, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     host = machine(peers)
     for name in only or PARTS:
-        began, load = time.monotonic(), os.getloadavg()[0]
+        began, foreign, load = time.monotonic(), foreign_cpu_seconds(), os.getloadavg()[0]
         try:
             figures = PARTS[name](setting)
         except MissingError as error:
             figures = {"missing": {name: str(error)}}
-        spent = {"load_before": load, "seconds": round(time.monotonic() - began, 1), "quick": quick}
+        spent = {
+            "load_before": load,
+            "seconds": round(time.monotonic() - began, 1),
+            "foreign_cpu_s": round(foreign_cpu_seconds() - foreign, 1),
+            "quick": quick,
+        }
         (out / f"{name}.json").write_text(json.dumps({"machine": host, **spent, **figures}, indent=1) + "\n")
         setting.say(f"{name}: done in {spent['seconds']:.0f} s")
     (out / "report.md").write_text(report.markdown(out))

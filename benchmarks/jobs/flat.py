@@ -1,8 +1,8 @@
 """A job whose units cost next to nothing, so that what is left of a round is synchronisation.
 
-The model is one vector of `parameters` numbers, of which a step touches one. It is also a stopwatch: the layer
-notes when averaged weights are ready to use, the optimizer when weights are ready to push, on the clock
-that all processes of a machine share. A sample is the number of its shard, so that a note can say
+The model is one vector of `parameters` numbers, of which a step touches one. It is also a stopwatch: the
+layer notes when averaged weights are ready to use, the optimizer when weights are ready to push, on the
+clock that all processes of a machine share. A sample is the number of its shard, so that a note can say
 whose it is. The notes are written to `notes`-PID.json when the process ends.
 """
 

@@ -19,11 +19,12 @@ PLAN = plan(sys.argv[4])
 
 def serve(socket: zmq.Socket) -> None:
     socket.bind(f"tcp://127.0.0.1:{PORT}")
+    waiting: list[bytes] = []  # who is done with the round before; may grow while others are not
     for size, count in PLAN:
         chunks, rounds = -(-4 * size // CHUNK), Rounds(size, count)
         for _ in rounds:
-            waiting, returned = [], 0
-            while len(waiting) < WORKERS or returned < WORKERS * chunks:
+            returned, begun = 0, False
+            while not begun or returned < WORKERS * chunks:
                 sender, frame = socket.recv_multipart(copy=False)
                 if len(frame.buffer):
                     socket.send_multipart([sender, frame], copy=False)
@@ -33,6 +34,8 @@ def serve(socket: zmq.Socket) -> None:
                 if len(waiting) == WORKERS:
                     for who in waiting:
                         socket.send_multipart([who, b""])
+                    waiting.clear()
+                    begun = True
         rounds.tell(timed=False)
 
 

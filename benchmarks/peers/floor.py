@@ -37,6 +37,6 @@ for size, count in plan(sys.argv[2]):
         if len(parts) == 1:
             average(replicas, mean, *parts[0])
         else:
-            list(pool.map(lambda part: average(replicas, mean, *part), parts))
+            list(pool.map(average, [replicas] * THREADS, [mean] * THREADS, *zip(*parts, strict=True)))
         rounds.seconds.append(time.perf_counter() - began)
     rounds.tell()

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ class Rounds:
         self.size, self.count = size, count
         self.seconds: list[float] = []
         self._cpu_began = 0.0
+        self.cpu_s_a_round = 0.0  # of this process, once the rounds are over
         self.cpu_s = time.process_time
 
     def __iter__(self) -> Iterator[int]:
@@ -29,14 +29,13 @@ class Rounds:
             if number == 0:
                 self._cpu_began = self.cpu_s()
             yield number
-        self._cpu_spent = self.cpu_s() - self._cpu_began
+        self.cpu_s_a_round = (self.cpu_s() - self._cpu_began) / self.count
 
     def tell(self, timed: bool = True) -> None:
         """Print the seconds of each round (`timed`), and this process's CPU seconds a round."""
         seconds = self.seconds[WARM_UP:] if timed else None
-        line = {"size": self.size, "seconds": seconds, "cpu_s": self._cpu_spent / self.count}
-        sys.stdout.write(json.dumps(line) + "\n")  # in one piece: mpirun joins the processes' lines
-        sys.stdout.flush()
+        line = {"size": self.size, "seconds": seconds, "cpu_s": self.cpu_s_a_round}
+        print(json.dumps(line), flush=True)
 
 
 def cpu_of_descendants() -> float:

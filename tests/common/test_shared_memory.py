@@ -139,7 +139,7 @@ def test_a_segment_that_cannot_be_made_is_on_the_heap_and_the_reason_is_kept(mem
 
 
 def test_without_address_space_for_a_segment_it_is_on_the_heap_or_a_memory_error(memory):
-    """The limit counts both, so only what is free already can be had: the segment's descriptor is not left."""
+    """The limit counts both, so only what is free already can be had; no descriptor is left of the try."""
     before, (soft, hard) = descriptors(), resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + 2**20, hard))
     try:

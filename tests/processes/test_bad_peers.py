@@ -180,8 +180,8 @@ def _garbage() -> list[tuple[bytes, ...]]:
         (msgpack.packb({"kind": 1}),),
         (msgpack.packb([99]),),
         (msgpack.packb([1, m.PROTOCOL]),),
-        (msgpack.packb([2, 0]), b"a payload"),
-        (msgpack.packb([2, "zero"]),),
+        (msgpack.packb([2, 0, 0]), b"a payload"),
+        (msgpack.packb([2, "zero", 0]),),
         (msgpack.packb([4, "train", -1, [0]]),),
         tuple(b"frame" for _ in range(40)),
     ]

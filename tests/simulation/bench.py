@@ -95,7 +95,7 @@ class Hand:
         self.join = join_of(name)
 
     def say(self, message: m.Message, *payloads: bytes) -> list[m.Message]:
-        """Say something; what the master answers this worker. A Ready knows the last lease it has heard of."""
+        """Say something; what the master answers this worker. A Ready knows the last lease it had."""
         if isinstance(message, m.Ready) and not message.lease:
             known = self.heard(m.Lease) or self.heard(m.Welcome)
             message = dataclasses.replace(message, lease=known[-1].lease if known else 0)
