@@ -74,6 +74,18 @@ class Stage:
         return len(self.sums) == len(self.units)
 
     @property
+    def has_open(self) -> bool:
+        return bool(self._open)
+
+    def is_open(self, shard: int) -> bool:
+        return shard in self._open
+
+    @property
+    def leased(self) -> int:
+        """Number of units in workers' hands."""
+        return len(self._leases)
+
+    @property
     def open_shards(self) -> tuple[int, ...]:
         return tuple(self._open)
 

@@ -25,6 +25,7 @@ class Leasing:
         first = checksum(start.encode()) >> (65 - TERM_BITS)  # in the lower half: there is room to count
         self.start = self._number = (term << TERM_BITS) + first
         self._holders: dict[tuple[str, int], set[bytes]] = {}  # (split, shard) -> who has its rows
+        self._own: dict[tuple[str, bytes], set[int]] = {}  # (split, sender) -> whose rows it has
 
     @property
     def last_number(self) -> int:
@@ -33,7 +34,7 @@ class Leasing:
 
     @property
     def units_in_hand(self) -> int:
-        return len(self.stage.leases) if self.stage else 0
+        return self.stage.leased if self.stage else 0
 
     def give(self, member: Member, members: Members, grant: int, in_order: bool, now: float) -> Lease | None:
         """Lease an idle member the unit that suits it best; None where it had better wait.
@@ -44,6 +45,9 @@ class Leasing:
         stage = self.stage
         if stage is None:
             return None
+        own = None if in_order else self._own_open(stage, member)
+        if own is not None:
+            return self._lease(stage, own, member, grant, now)
         at_work = _at_work(members)
         shards = [s for s in stage.open_shards if self._may_try(stage, s, member, at_work)]
         if in_order:
@@ -52,6 +56,11 @@ class Leasing:
             untried = [s for s in shards if member.sender not in stage.failures.get(s, ())]
             shard = self._suitable(stage, untried or shards, member, at_work)
         return None if shard is None else self._lease(stage, shard, member, grant, now)
+
+    def _own_open(self, stage: Stage, member: Member) -> int | None:
+        """The first open shard whose rows the member has, unless somebody has failed at it."""
+        own = self._own.get((_split_of(stage), member.sender), ())
+        return min((s for s in own if stage.is_open(s) and s not in stage.failures), default=None)
 
     def may_try_next(self, member: Member, members: Members) -> bool:
         """Whether a member may take the open unit that is summed first."""
@@ -85,6 +94,7 @@ class Leasing:
         member.is_ready = False
         if stage.kind != "initialise":
             self._holders.setdefault((_split_of(stage), shard), set()).add(member.sender)
+            self._own.setdefault((_split_of(stage), member.sender), set()).add(shard)
         return lease
 
     def of(self, member: Member) -> Lease | None:
@@ -132,14 +142,15 @@ class Leasing:
 
     def forget(self, member: Member) -> None:
         """A member is gone, and its rows with it."""
-        for senders in self._holders.values():
-            senders.discard(member.sender)
+        for split in ("train", "test"):
+            for shard in self._own.pop((split, member.sender), ()):
+                self._holders[split, shard].discard(member.sender)
 
     @property
     def turn_is_open(self) -> bool:
         """Whether nobody works on the unit that is summed next."""
         stage = self.stage
-        if stage is None or not stage.open_shards:
+        if stage is None or not stage.has_open:
             return False
         return min(stage.open_shards) < min((one.unit.shard for one in stage.leases), default=math.inf)
 
@@ -151,7 +162,7 @@ class Leasing:
         """
         for lease in blocked:
             lease.deadline = now + self._settings.lease_timeout_s
-        free = sum(member.is_ready for member in members) + len(blocked)
+        free = len(members.idle) + len(blocked)
         expired = self.stage.expired(now)[:free] if self.stage else []
         holders = ((members.get(lease.sender), lease) for lease in expired)
         return [(member, lease) for member, lease in holders if member is not None]

@@ -290,10 +290,10 @@ class Master:
         stage = self.leasing.stage or self._begin_stage(now)
         if stage is None:
             return
-        for member in self.members:
-            if not stage.open_shards:
+        for member in self.members.ready() if stage.has_open else ():
+            if not stage.has_open:
                 return
-            if member.is_ready and self._has_place_for(member):
+            if self._has_place_for(member):
                 in_order = not self._has_room(self.canonical.nbytes) and self.leasing.turn_is_open
                 lease = self.leasing.give(member, self.members, self._free_grant(), in_order, now)
                 if lease is not None:
@@ -344,7 +344,7 @@ class Master:
             self._end(now, 0, "finished")
             return None
         if self.started_at is None:
-            if sum(member.is_ready for member in self.members) < self.settings.workers_min:
+            if len(self.members.idle) < self.settings.workers_min:
                 return None
             self.started_at = self._saved_at = now
             here = f"{len(self.members)} of {self.settings.workers_min} workers here"
@@ -553,8 +553,10 @@ class Master:
 
     def _stop_if_drained(self, now: float) -> None:
         """Asked to stop: the run ends when the units in hand are in, or have taken too long."""
+        if self._wish is None:
+            return
         is_drained = len(self._blocked()) == self.leasing.units_in_hand  # who is blocked now stays it
-        if self._wish is not None and (is_drained or now >= self._stop_deadline):
+        if is_drained or now >= self._stop_deadline:
             self._end(now, self._wish.exit_code, self._wish.reason)
 
     def _end(self, now: float, exit_code: int, reason: str) -> None:

@@ -34,7 +34,8 @@ class Member:
     join: Join
     joined_at: float
     seen_at: float
-    is_ready: bool = False  # has said Ready, or has settled its unit, and holds no lease
+    number: int = 0  # of its join
+    idle: dict[bytes, "Member"] = dataclasses.field(default_factory=dict, repr=False)  # of all members
     lease: int = 0  # the lease in hand; 0: none
     last_lease: int = 0  # the last that it was given
     joined_lease: int = 0  # the last that anyone had been given when it was welcomed
@@ -49,6 +50,18 @@ class Member:
     vectors: dict[int, Attached] = dataclasses.field(default_factory=dict)  # by slot: its, seen from here
     lent: dict[int, int] = dataclasses.field(default_factory=dict)  # slot -> shard: of the round, not summed
     here: tuple[int, int] | None = None  # slot and version: a vector of it that holds a version
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it has said Ready, or has settled its unit, and holds no lease."""
+        return self.sender in self.idle
+
+    @is_ready.setter
+    def is_ready(self, is_ready: bool) -> None:
+        if is_ready:
+            self.idle[self.sender] = self
+        else:
+            self.idle.pop(self.sender, None)
 
     def count_times(self, push: Push) -> None:
         """Add the seconds that a contribution took."""
@@ -76,6 +89,8 @@ class Members:
     """The members of a run, by sender; in the order in which they joined."""
 
     def __init__(self) -> None:
+        self._joins = 0
+        self.idle: dict[bytes, Member] = {}  # those that are ready
         self._by_sender: dict[bytes, Member] = {}
         self._names: set[str] = set()
         self._numbers: dict[str, int] = {}  # a wish: the number from which on there may be a free name
@@ -93,16 +108,22 @@ class Members:
     def add(self, sender: bytes, join: Join, now: float) -> Member:
         """Make the sender a member, under the name it wishes or that name with a number."""
         name = self._free_name(_printable(join.name) or "worker")
-        member = Member(sender, name, join, joined_at=now, seen_at=now)
+        member = Member(sender, name, join, joined_at=now, seen_at=now, idle=self.idle, number=self._joins)
+        self._joins += 1
         self._by_sender[sender] = member
         self._names.add(name)
         return member
 
     def remove(self, member: Member) -> None:
         del self._by_sender[member.sender]
+        member.is_ready = False
         self._names.discard(member.name)
         self._numbers.clear()
         self.gone.append(member)
+
+    def ready(self) -> list[Member]:
+        """Those that are ready, in the order in which they joined."""
+        return sorted(self.idle.values(), key=lambda member: member.number)
 
     def silent_since(self, moment: float) -> list[Member]:
         """Members not heard of after `moment`."""

@@ -46,6 +46,7 @@ class Round:
         self._lent: set[tuple[int, int]] = set()  # (chunk, place) of what is held in others' memory
         self._missing = {shard: set(range(len(spans))) for shard in shards}
         self._granted: dict[int, set[int]] = {}  # announced shards only
+        self._wanting: set[int] = set()  # announced shards with chunks that are not granted yet
         self.held_bytes = 0  # of chunks that wait for their turn, in memory of the round's own
         self.granted_bytes = 0  # of chunks that may come and have not
         self._left = len(spans) * len(self._place)  # chunks of all contributions still to come
@@ -67,6 +68,7 @@ class Round:
         """A contribution is ready to come, `granted` of its chunks unasked. Again after a loss."""
         self.withdraw(shard)
         self._granted[shard] = set()
+        self._wanting.add(shard)
         self._grant(shard, self._missing[shard].intersection(granted))
 
     def granted(self, shard: int) -> tuple[int, ...]:
@@ -85,15 +87,18 @@ class Round:
     def withdraw(self, shard: int) -> None:
         """Whoever was sending a shard's contribution is gone. What has come stays."""
         self.granted_bytes -= sum(self._spans[i].nbytes for i in self._granted.pop(shard, ()))
+        self._wanting.discard(shard)
 
     def grants(self) -> dict[int, tuple[int, ...]]:
         """Further chunks that may come now, by shard: the next in turn always, others within the budget."""
         new: dict[int, tuple[int, ...]] = {}
-        for shard in sorted(self._granted, key=self._place.__getitem__):
+        for shard in sorted(self._wanting, key=self._place.__getitem__):
             chosen = self._choose(shard)
             if chosen:
                 self._grant(shard, chosen)
                 new[shard] = tuple(chosen)
+            if not self.free_bytes:
+                break  # whoever comes later in the sum waits
         return new
 
     def deliver(self, shard: int, index: int, payload: memoryview) -> bool:
@@ -158,9 +163,7 @@ class Round:
     def _sum(self, index: int, mirrors: Sequence[HostArray] = ()) -> None:
         """Add what is in turn to a chunk's mean."""
         mean, held = self._means[index], self._held[index]
-        places: list[int] = []
-        while mean.added + len(places) in held:
-            places.append(mean.added + len(places))
+        places = range(mean.added, self._turn(index))
         if not places:
             return
         divisor = sum(self._factors) if places[-1] == len(self._place) - 1 else 0
@@ -168,6 +171,13 @@ class Round:
         mean.add([held.pop(place) for place in places], scales, divisor, mirrors)
         copied = sum((index, place) not in self._lent for place in places)
         self.held_bytes -= copied * self._spans[index].nbytes
+
+    def _turn(self, index: int) -> int:
+        """The place whose part of a chunk is missing first: all before it can be summed."""
+        turn = self._means[index].added
+        while turn in self._held[index]:
+            turn += 1
+        return turn
 
     def _choose(self, shard: int) -> list[int]:
         """Chunks of a shard to grant, lowest first, up to the window and the budget."""
@@ -178,14 +188,15 @@ class Round:
         for index in sorted(self._missing[shard] - granted):
             if len(chosen) >= room:
                 break
-            in_turn = self._means[index].added == place
-            if in_turn or self._spans[index].nbytes <= bytes_left:
+            if self._turn(index) == place or self._spans[index].nbytes <= bytes_left:
                 chosen.append(index)
                 bytes_left -= self._spans[index].nbytes
         return chosen
 
     def _grant(self, shard: int, chunks: Iterable[int]) -> None:
         self._granted[shard].update(chunks)
+        if len(self._granted[shard]) == len(self._missing[shard]):
+            self._wanting.discard(shard)
         self.granted_bytes += sum(self._spans[i].nbytes for i in chunks)
 
 

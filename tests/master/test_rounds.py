@@ -8,72 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paramserver.rounds import Round, Vectors
+from paramserver.rounds import Vectors
 from ps_common.errors import PeerError
 from ps_common.layout import Entry, Layout
-from ps_common.memory import Heap
-from support_averages import naive_mean, random_vectors
+from ps_common.shared_memory import SharedMemory
 from support_layouts import layouts
-
-SMALL = Layout([Entry("w", (40,)), Entry("m", (20,), "float16", "slot")])
-SPANS = SMALL.chunks(64)  # 16, 16 and 8 of w, then 20 of m
-
-
-class Case:
-    """A round of random contributions, and what the workers of it would send."""
-
-    def __init__(self, layout, samples, window=2, budget=10**9, chunk_bytes=64, seed=0):
-        self.layout, self.samples, self.budget = layout, samples, budget
-        self.shards = [3 * i + 1 for i in range(len(samples))]  # a round need not have all shards
-        self.spans = layout.chunks(chunk_bytes)
-        self.vectors = dict(zip(self.shards, random_vectors(layout, len(samples), seed), strict=True))
-        out = layout.empty()
-        out[...] = 255  # what was there before must not matter
-        self.round = Round(self.shards, samples, self.spans, out, window, budget)
-        self.may = {}  # announced shard -> chunks that it was granted and has not sent
-        self.sent = {shard: set() for shard in self.shards}
-
-    def announce(self, shard):
-        self.round.announce(shard)
-        self.may[shard] = set()
-        self.take_grants()
-
-    def withdraw(self, shard):
-        self.round.withdraw(shard)
-        del self.may[shard]
-        self.take_grants()
-
-    def take_grants(self):
-        for shard, chunks in self.round.grants().items():
-            assert not self.may[shard] & set(chunks), "granted twice"
-            assert not self.sent[shard] & set(chunks), "granted again though it is here"
-            self.may[shard] |= set(chunks)
-
-    def send(self, shard, index):
-        span = self.spans[index]
-        self.round.deliver(shard, index, self.vectors[shard][span.start : span.stop].data)
-        self.may.get(shard, set()).discard(index)
-        self.sent[shard].add(index)
-        self.take_grants()
-        if self.round.is_delivered(shard):
-            self.may.pop(shard, None)
-
-    def held_bytes(self):
-        """Bytes of chunks that are here before their turn."""
-        held = 0
-        for span in self.spans:
-            here = [span.index in self.sent[shard] for shard in self.shards]
-            in_turn = here.index(False) if False in here else len(here)
-            held += sum(here[in_turn:]) * (span.stop - span.start)
-        return held
-
-    def mean(self):
-        return naive_mean(self.layout, list(self.vectors.values()), self.samples)
-
-    def assert_right(self):
-        assert self.round.is_closed
-        for name, view in self.layout.views(self.round.out).items():
-            assert view.tobytes() == self.layout.views(self.mean())[name].tobytes(), name
+from support_rounds import SMALL, Case
 
 
 @settings(deadline=None, max_examples=120)
@@ -286,19 +226,14 @@ def test_a_model_without_elements_is_closed_at_once():
 
 
 def test_a_vector_is_used_again_only_when_nobody_reads_it():
-    read = []
-
-    class Watched(Heap):
-        def is_free(self, vector):
-            return not any(vector is one for one in read)
-
-    vectors = Vectors(8, Watched())
+    memory = SharedMemory(is_shared=False)
+    vectors = Vectors(8, memory)
     first = vectors.take()
     assert (first.dtype, first.tolist()) == (np.uint8, [0] * 8)
-    read.append(first)
+    memory.pin(read := first[2:4])
     vectors.retire(first)
     second = vectors.take()
     assert second is not first
-    read.clear()
+    del read
     assert vectors.take() is first
     assert vectors.take() is not second
