@@ -15,8 +15,9 @@ from paramserver.gate import check_push, samples_of
 from paramserver.leases import Lease, Stage
 from paramserver.leasing import Leasing
 from paramserver.lending import borrow, free_slot, has_free_slot, mirrors
-from paramserver.members import Member, Members
-from paramserver.progress import Progress
+from paramserver.members import Member, Members, failure_report, refusal_of
+from paramserver.pacing import Saving, Waiting
+from paramserver.progress import Progress, epoch_text
 from paramserver.rounds import Round
 from paramserver.settings import Settings
 from ps_common import messages as m
@@ -61,10 +62,8 @@ class Master:
         self._outbox = Outbox()
         self._round: Round | None = None
         self._left_lent: dict[bytes, dict[int, int]] = {}  # slot -> shard, of workers lost in this round
-        self._waiting_since: float | None = now  # None: there are workers enough
-        self._here_shown = -1  # members at the last "waiting" note
-        self._saved_at = now
-        self._saved_version = -1
+        self._waiting = Waiting(settings, now)
+        self._saving = Saving(settings, now)
         self._next_tick = now
         self._wish: m.Stop | None = None  # asked to stop: no more leases, and this when the units are in
         self._stop: m.Stop | None = None  # the run is over
@@ -219,7 +218,10 @@ class Master:
         """A contribution is ready: borrow it where it lies, or let it come in chunks."""
         why_not = "it shares none"
         if descriptor != NOT_SHARED and self._shares_memory_with(member):
-            why_not = borrow(round_, member, lease, descriptor, self.memory, self.canonical.nbytes)
+            try:
+                why_not = borrow(round_, member, lease, descriptor, self.memory, self.canonical.nbytes)
+            except PeerError as error:  # its chunks may be right all the same
+                why_not = str(error)
             if why_not:
                 text = f"weights of {member.name} come over the network, not through memory: {why_not}"
                 self._outbox.note("transport", text, worker=member.name, urgent=True)
@@ -346,7 +348,8 @@ class Master:
         if self.started_at is None:
             if len(self.members.idle) < self.settings.workers_min:
                 return None
-            self.started_at = self._saved_at = now
+            self.started_at = now
+            self._saving.start(now)
             here = f"{len(self.members)} of {self.settings.workers_min} workers here"
             self._outbox.note("start", f"{here}; {self._position()}")
         self.leasing.stage = stage
@@ -484,21 +487,12 @@ class Master:
 
     def _wait(self, now: float) -> None:
         """Wait for workers before the start, or when all are gone; say so, and give up after a while."""
-        here = len(self.members)
         wanted = self.settings.workers_min if self.started_at is None else 1
-        if here >= wanted:
-            self._waiting_since = None
-            return
-        if self._waiting_since is None:
-            self._waiting_since, self._here_shown = now, -1
-        if here != self._here_shown:
-            self._here_shown = here
-            self._outbox.note("waiting", f"waiting for workers: {here} of {wanted} workers here")
-        if now - self._waiting_since >= self.settings.wait_timeout_s:
-            waited = f"{self.settings.wait_timeout_s:g} s"
-            self._end(
-                now, 75, f"{here} of {wanted} workers were here after {waited}; start more and try again"
-            )
+        text = self._waiting.look(len(self.members), wanted, now)
+        if text:
+            self._outbox.note("waiting", text)
+        if self._waiting.is_over(now):
+            self._end(now, 75, self._waiting.last_words(len(self.members), wanted))
 
     def snapshot(self) -> Snapshot | None:
         """The run as it stands at the last closed version; None before the weights are initialised."""
@@ -524,7 +518,7 @@ class Master:
         history = [dict(entry) for entry in snapshot.history]
         self.progress = Progress(snapshot.version, snapshot.samples, sums, history)
         self.seconds_before = snapshot.seconds
-        self._saved_version = snapshot.version
+        self._saving.saved(snapshot.version, self._saving.saved_at)
         self.canonical.agree(snapshot.layout, snapshot.vector)
         self._outbox.put(
             Save(dataclasses.replace(snapshot, term=self.term))
@@ -536,19 +530,13 @@ class Master:
         return f"going on at round {self.progress.version} of {self.job.schedule.rounds}"
 
     def _save_if_due(self, now: float) -> None:
-        settings, rounds = self.settings, self.progress.version - self._saved_version
-        by_rounds = settings.checkpoint_every_rounds
-        by_time = settings.checkpoint_every_s
-        is_due = (by_rounds is not None and rounds >= by_rounds) or (
-            by_time is not None and now - self._saved_at >= by_time
-        )
-        if is_due and rounds > 0:
+        if self._saving.is_due(self.progress.version, now):
             self._save(now)
 
     def _save(self, now: float) -> None:
         snapshot = self.snapshot()
         if snapshot is not None:
-            self._saved_at, self._saved_version = now, snapshot.version
+            self._saving.saved(snapshot.version, now)
             self._outbox.put(Save(snapshot))
 
     def _stop_if_drained(self, now: float) -> None:
@@ -594,47 +582,3 @@ _HANDLERS: dict[type[m.Message], Callable[..., None]] = {
     m.Failed: Master._on_failed,
     m.Leave: Master._on_leave,
 }
-
-
-def refusal_of(join: m.Join, code: str, members: int, settings: Settings, place: str) -> m.Refused | None:
-    """Why a worker may not join, or None. `code` is the SHA-256 of the master's job file."""
-    if join.protocol != m.PROTOCOL:
-        return m.Refused(
-            76,
-            f"the master speaks protocol {m.PROTOCOL}, the worker {join.protocol}; "
-            "install the same version of paramserver on both",
-        )
-    if join.job_code and join.job_code != code:
-        return m.Refused(
-            76,
-            f"the worker was given another job: its file has SHA-256 {join.job_code[:12]}, the master's "
-            f"{code[:12]}; start both from the same job file, or the worker without --job",
-        )
-    if settings.transport == "shm" and (not place or join.place != place):
-        return m.Refused(
-            2,
-            "the master was started with --transport shm, and this worker shares no memory with it "
-            "(another machine, container or user); start it there, or the master with --transport auto",
-        )
-    if settings.workers_max is not None and members >= settings.workers_max:
-        most = settings.workers_max
-        return m.Refused(
-            75, f"the run takes at most {most} workers and has them; try again when one has left"
-        )
-    return None
-
-
-def failure_report(member: Member, unit: str, failed: m.Failed, attempts: int) -> str:
-    """The failure that ends a run, whole: where, what, and how to find more."""
-    join = member.join
-    return (
-        f"{unit} failed {attempts} times and ends the run\n"
-        f"  worker: {member.name} on {join.host} (pid {join.pid}, {join.device})\n"
-        f"  log: {failed.log or 'the standard error of that worker'}\n"
-        f"  exit code: {failed.exit_code}\n{failed.traceback.rstrip()}"
-    )
-
-
-def epoch_text(entry: dict[str, object], epochs: int) -> str:
-    values = "  ".join(f"{name} {value:.4f}" for name, value in entry.items() if isinstance(value, float))
-    return f"epoch {entry['epoch']} of {epochs}: {values}"

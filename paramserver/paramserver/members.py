@@ -10,6 +10,8 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
+from paramserver.settings import Settings
+from ps_common import messages as m
 from ps_common.arrays import HostArray
 from ps_common.messages import Join, Push
 
@@ -145,3 +147,42 @@ class Members:
 def _printable(name: str) -> str:
     """A name as it may stand in a log or on a terminal."""
     return "".join(c for c in name if c.isprintable())[:NAME_MAX]
+
+
+def refusal_of(join: Join, code: str, members: int, settings: Settings, place: str) -> m.Refused | None:
+    """Why a worker may not join, or None. `code` is the SHA-256 of the master's job file."""
+    if join.protocol != m.PROTOCOL:
+        return m.Refused(
+            76,
+            f"the master speaks protocol {m.PROTOCOL}, the worker {join.protocol}; "
+            "install the same version of paramserver on both",
+        )
+    if join.job_code and join.job_code != code:
+        return m.Refused(
+            76,
+            f"the worker was given another job: its file has SHA-256 {join.job_code[:12]}, the master's "
+            f"{code[:12]}; start both from the same job file, or the worker without --job",
+        )
+    if settings.transport == "shm" and (not place or join.place != place):
+        return m.Refused(
+            2,
+            "the master was started with --transport shm, and this worker shares no memory with it "
+            "(another machine, container or user); start it there, or the master with --transport auto",
+        )
+    if settings.workers_max is not None and members >= settings.workers_max:
+        most = settings.workers_max
+        return m.Refused(
+            75, f"the run takes at most {most} workers and has them; try again when one has left"
+        )
+    return None
+
+
+def failure_report(member: Member, unit: str, failed: m.Failed, attempts: int) -> str:
+    """The failure that ends a run, whole: where, what, and how to find more."""
+    join = member.join
+    return (
+        f"{unit} failed {attempts} times and ends the run\n"
+        f"  worker: {member.name} on {join.host} (pid {join.pid}, {join.device})\n"
+        f"  log: {failed.log or 'the standard error of that worker'}\n"
+        f"  exit code: {failed.exit_code}\n{failed.traceback.rstrip()}"
+    )

@@ -76,3 +76,8 @@ class Progress:
 def _values(sums: dict[str, list[float]]) -> dict[str, float]:
     """Metric values: the first sum divided by the second; what counted nothing has none."""
     return {name: float(pair[0] / pair[1]) for name, pair in sums.items() if pair[1]}
+
+
+def epoch_text(entry: dict[str, object], epochs: int) -> str:
+    values = "  ".join(f"{name} {value:.4f}" for name, value in entry.items() if isinstance(value, float))
+    return f"epoch {entry['epoch']} of {epochs}: {values}"
