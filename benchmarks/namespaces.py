@@ -122,7 +122,7 @@ def round_seconds(master: str, workers: list[str], parameters: int) -> list[floa
         stack.callback(end, running)
         path = Path(folder)
         log = stack.enter_context((path / "log").open("wb"))
-        flags = ours.job_flags(parameters, WORKERS, ROUNDS, path / "notes")
+        flags = [*ours.job_flags(parameters, WORKERS, ROUNDS, path / "notes"), "--transport", "tcp"]
         serving = ["--bind", f"tcp://0.0.0.0:{PORT}", "--insecure", "--workers", str(WORKERS)]
         server = ours.python("paramserver.cli.server", str(ours.JOB), *serving, *flags)
         running.append(subprocess.Popen([*inside(master), *server], stderr=log))

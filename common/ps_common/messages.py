@@ -105,7 +105,7 @@ class Ready(Message):
 
 @dataclasses.dataclass(frozen=True)
 class Pull(Message):
-    """Asks for chunks of a version. Answered by one Weights for each."""
+    """Asks for chunks of a version. Answered by one Weights for each, of the next version as it closes."""
 
     version: Version
     chunks: Chunks
@@ -248,6 +248,7 @@ class Grant(Message):
 
     lease: Count
     chunks: Chunks
+    is_last: bool = False  # no unit of the round is left: the next version may be pulled while this goes on
 
 
 @dataclasses.dataclass(frozen=True)

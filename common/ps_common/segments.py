@@ -113,7 +113,8 @@ def room() -> int:
     free = int(fields["MemAvailable"].split()[0]) * 1024
     with contextlib.suppress(OSError, ValueError):  # no control group of version 2, or one without a limit
         most, used = (int((_CONTROL_GROUP / name).read_text()) for name in ("memory.max", "memory.current"))
-        free = min(free, most - used)
+        parts = dict(line.split() for line in (_CONTROL_GROUP / "memory.stat").read_text().splitlines())
+        free = min(free, most - used + int(parts.get("inactive_file", 0)))  # files read: dropped on demand
     return free
 
 

@@ -26,6 +26,7 @@ class Canonical:
         self._vectors = Vectors(0, memory)
         self._spans: tuple[ChunkSpan, ...] = ()
         self._checksums: dict[int, int] = {}  # of chunks of this version, made when first sent
+        self._next_checksums: dict[int, int] = {}  # of closed chunks of the next one
 
     @property
     def chunks(self) -> int:
@@ -70,7 +71,7 @@ class Canonical:
         if self.vector is not None:
             self._vectors.retire(self.vector)
         self.vector = closed.out
-        self._checksums.clear()
+        self._checksums, self._next_checksums = self._next_checksums, {}
 
     @property
     def descriptor(self) -> int:
@@ -79,10 +80,19 @@ class Canonical:
 
     def chunk(self, index: int) -> tuple[HostArray, int]:
         """A chunk's bytes and checksum. Raises `PeerError` where there is none."""
-        if self.vector is None or index >= len(self._spans):
+        return self._chunk(self.vector, index, self._checksums)
+
+    def next_chunk(self, round_: Round, index: int) -> tuple[HostArray, int] | None:
+        """The same of the version in the making; None while the chunk is open."""
+        if index < self.chunks and not round_.is_chunk_closed(index):
+            return None
+        return self._chunk(round_.out, index, self._next_checksums)
+
+    def _chunk(self, vector: HostArray | None, index: int, known: dict[int, int]) -> tuple[HostArray, int]:
+        if vector is None or index >= len(self._spans):
             raise PeerError(f"there is no chunk {index}; the model has {len(self._spans)}")
         span = self._spans[index]
-        part = self.vector[span.start : span.stop]
-        if index not in self._checksums:
-            self._checksums[index] = checksum(part.data)
-        return part, self._checksums[index]
+        part = vector[span.start : span.stop]
+        if index not in known:
+            known[index] = checksum(part.data)
+        return part, known[index]

@@ -61,6 +61,7 @@ class Master:
         self.seconds_before = 0.0  # trained in earlier terms
         self._outbox = Outbox()
         self._round: Round | None = None
+        self._awaited: dict[int, dict[bytes, None]] = {}  # open chunk -> who has asked for it, in order
         self._left_lent: dict[bytes, dict[int, int]] = {}  # slot -> shard, of workers lost in this round
         self._waiting = Waiting(settings, now)
         self._saving = Saving(settings, now)
@@ -171,7 +172,7 @@ class Master:
             member.version = message.version
             self._send_lease(member, lease)  # it was lost on its way
         elif message.lease >= member.last_lease:
-            member.version, member.is_ready = message.version, True
+            member.version, member.ahead, member.is_ready = message.version, -1, True
         elif member.settled != member.last_lease:  # it never had a lease that has ended since
             self._drop(member)
             self._outbox.send(member.sender, m.Rejoin())
@@ -180,6 +181,9 @@ class Master:
         lease = self.leasing.of(member)
         if message.version == self.progress.version:
             self._send_weights(member, message.chunks)
+        elif self._round is not None and message.version == self.progress.version + 1:
+            member.version, member.ahead = -1, message.version
+            self._send_ahead(self._round, member.sender, message.chunks)
         elif lease is not None:  # it asks for a version gone by; its lease says what is wanted
             self._send_lease(member, lease)
 
@@ -231,12 +235,18 @@ class Master:
     def _grant_again(self, member: Member, lease: Lease) -> None:
         chunks = self._round.granted(lease.unit.shard) if self._round else ()
         if chunks:
-            self._outbox.send(member.sender, m.Grant(lease.number, chunks))
+            self._outbox.send(member.sender, m.Grant(lease.number, chunks, self._is_last_call))
 
     def _send_grants(self) -> None:
         for shard, chunks in self._round.grants().items() if self._round else ():
             holder = self.leasing.of_shard(shard)
-            self._outbox.send(holder.sender, m.Grant(holder.number, chunks))
+            self._outbox.send(holder.sender, m.Grant(holder.number, chunks, self._is_last_call))
+
+    @property
+    def _is_last_call(self) -> bool:
+        """Whether who pushes now has nothing else to do in this round."""
+        stage = self.leasing.stage
+        return stage is not None and stage.kind == "train" and not stage.has_open
 
     def _on_chunk(self, member: Member, message: m.Chunk, payloads: Payloads, now: float) -> None:
         lease = self.leasing.current(member, message.lease)
@@ -245,7 +255,9 @@ class Master:
         if checksum(payloads[0]) != message.checksum:
             raise PeerError(f"chunk {message.index} of {lease.unit} has a wrong checksum")
         self.leasing.renew(lease, lease.step + 1, now)
-        self._round.deliver(lease.unit.shard, message.index, payloads[0])
+        if self._round.deliver(lease.unit.shard, message.index, payloads[0]):
+            for sender in self._awaited.pop(message.index, ()):
+                self._send_ahead(self._round, sender, (message.index,))
         self._advance(member, lease, now)
 
     def _on_heartbeat(self, member: Member, message: m.Heartbeat, payloads: Payloads, now: float) -> None:
@@ -387,7 +399,7 @@ class Master:
             descriptor=lease.descriptor,
         )
         self._outbox.send(member.sender, message)
-        if lease.is_pulled and version not in (-1, member.version):
+        if lease.is_pulled and version not in (-1, member.version, member.ahead):
             # the first chunks go along, to save a round trip
             self._send_weights(member, range(min(self.settings.window, self.canonical.chunks)))
 
@@ -395,6 +407,16 @@ class Master:
         for index in chunks:
             part, number = self.canonical.chunk(index)
             self._outbox.send(member.sender, m.Weights(self.progress.version, index, number), part)
+
+    def _send_ahead(self, round_: Round, to: bytes, chunks: Sequence[int]) -> None:
+        """Send chunks of the next version as far as they are closed; the others follow when they are."""
+        for index in chunks:
+            found = self.canonical.next_chunk(round_, index)
+            if found is None:
+                self._awaited.setdefault(index, {})[to] = None
+            else:
+                part, number = found
+                self._outbox.send(to, m.Weights(self.progress.version + 1, index, number), part)
 
     def _free_grant(self) -> int:
         """Chunks that may come unasked, if those of all units in hand may be held besides what is."""
@@ -425,6 +447,10 @@ class Master:
         if self._round is not None:
             self.canonical.adopt(self._round, mirrors(self.members, stage.opens))
             self._left_lent.clear()
+            for index, senders in self._awaited.items():
+                for sender in senders:
+                    self._send_ahead(self._round, sender, (index,))
+            self._awaited.clear()
             self._round = None
         entry = self.progress.close(stage, self.job)
         self.leasing.stage = None

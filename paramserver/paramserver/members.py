@@ -43,6 +43,7 @@ class Member:
     joined_lease: int = 0  # the last that anyone had been given when it was welcomed
     settled: int = 0  # the last lease whose contribution was counted
     version: int = -1  # of the weights it holds
+    ahead: int = -1  # the version it has begun to pull before its lease
     units: int = 0
     samples: int = 0
     compute_s: float = 0.0

@@ -76,20 +76,29 @@ class Cluster:
         self.master = node = MasterNode(
             self.world, self.network, self.case.description, self.case.sources, self.settings,
             snapshot.run if snapshot else f"run-{self._runs}", snapshot, self._on_save, self._on_master,
-            self._make_master, self._process(),
+            self._make_master, self._process(self._is_shared),
         )  # fmt: skip
         self.masters.append(node)
         self.checks.new_master(node)
         self.world.after(0.0, node.turn)
         return node
 
-    def start_worker(self, pace: Pace = Pace(), **changes: Any) -> WorkerNode:  # noqa: B008
-        """Start a worker; every start is a new incarnation, with an address of its own."""
+    def start_worker(
+        self,
+        pace: Pace = Pace(),  # noqa: B008
+        is_shared: bool = True,
+        **changes: Any,
+    ) -> WorkerNode:
+        """Start a worker; every start is a new incarnation, with an address of its own.
+
+        is_shared: where the cluster's processes are on one host, this one is there too.
+        """
         self._incarnations += 1
         join = dataclasses.replace(join_of(f"w{self._incarnations}"), **changes)
         node = WorkerNode(
             self.world, self.network, f"sender-{self._incarnations}".encode(), join, pace,
-            self.case.make_replica, self._process(), self._on_compute, self._on_worker,
+            self.case.make_replica, self._process(self._is_shared and is_shared),
+            self._on_compute, self._on_worker,
         )  # fmt: skip
         self.workers.append(node)
         self.world.after(0.0, node.turn)
@@ -106,8 +115,8 @@ class Cluster:
         self._host.end(node.memory.pid)
         self.workers.remove(node)
 
-    def _process(self) -> Memory:
-        return self._host.process() if self._is_shared else Heap()
+    def _process(self, is_shared: bool) -> Memory:
+        return self._host.process() if is_shared else Heap()
 
     # -- running --------------------------------------------------------------------------------------
 

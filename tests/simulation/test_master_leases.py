@@ -155,9 +155,9 @@ def test_what_was_granted_and_got_lost_is_granted_again() -> None:
     assert lease.grant == 2
     assert first.say(first.push(lease)) == []  # two chunks come unasked
     for _ in range(2):
-        assert first.say(first.push(lease)) == [m.Grant(lease.lease, (0, 1))]
+        assert first.say(first.push(lease)) == [m.Grant(lease.lease, (0, 1), is_last=True)]
     first.say(*first.chunk(lease, 1))
-    assert first.say(first.push(lease)) == [m.Grant(lease.lease, (0, 2))]
+    assert first.say(first.push(lease)) == [m.Grant(lease.lease, (0, 2), is_last=True)]
     assert not bench.notes("rejection")
 
 

@@ -82,6 +82,7 @@ class Worker:
         self._spans: tuple[ChunkSpan, ...] = ()
         self._base: HostArray | None = None  # the canonical weights, as they came in chunks
         self._version = -1  # of these, when all are here
+        self._pulling = -1  # the version that is coming in their place
         self._shared: dict[int, HostArray] = {}  # vectors of the master, by descriptor
         self._source: HostArray | None = None  # the weights for the unit in hand; None: in its slot
         self._weights = Gather(0, 1)
@@ -185,6 +186,7 @@ class Worker:
             self._data.clear()
         self._last_lease = message.lease  # what was in hand is given up
         self._shared.clear()
+        self._pulling = -1
         self._welcome, self._job, self.name = message, job, message.worker
         self._cut()
         self._effects.append(Note(f"joined run {message.run} as {message.worker}"))
@@ -243,7 +245,7 @@ class Worker:
         self._advance(now)
 
     def _on_weights(self, message: m.Weights, payloads: Sequence[memoryview], now: float) -> None:
-        if self.state is not State.GATHERING or self._lease is None or message.version != self._lease.version:
+        if message.version != self._pulling or self.state is State.JOINING:
             return
         if message.index >= len(self._spans) or self._base is None:
             raise PeerError(f"there is no chunk {message.index}; the model has {len(self._spans)}")
@@ -252,7 +254,10 @@ class Worker:
         if self._weights.take(message.index):
             self._pieces += 1
             self._base[span.start : span.stop] = np.frombuffer(payload, np.uint8)
-            self._advance(now)
+            if self.state is State.GATHERING:
+                self._advance(now)
+            else:
+                self._ask_ahead()
 
     def _on_rows(self, message: m.Rows, payloads: Sequence[memoryview], now: float) -> None:
         if self.state is not State.GATHERING or self._lease is None or self._job is None:
@@ -276,6 +281,8 @@ class Worker:
         if self.state is State.SETTLING and self._lease is not None and message.lease == self._lease.lease:
             self._asked_at = now
             self._send_chunks(message.chunks)
+            if message.is_last:
+                self._pull_ahead(self._lease.version + 1)
 
     def _on_accepted(self, message: m.Accepted, payloads: Sequence[memoryview], now: float) -> None:
         if self._lease is None or message.lease != self._lease.lease:
@@ -307,7 +314,7 @@ class Worker:
 
     def _gather_weights(self, lease: m.Lease) -> None:
         """Find the weights a unit begins with: in its slot, in the master's memory, here, or to come."""
-        self._weights, self._source = Gather(0, 1), None
+        ahead, self._weights, self._source = self._weights, Gather(0, 1), None
         if lease.version == -1 or lease.is_here or self._layout is None or self._welcome is None:
             return
         self._source = self._attached(lease.descriptor, self._layout.nbytes)
@@ -316,11 +323,27 @@ class Worker:
         if self._base is None:
             self._base = self._layout.empty()
         self._source = self._base
-        if lease.version != self._version:
-            self._version = -1
-            window = self._welcome.window
-            coming = window if lease.descriptor == NOT_SHARED else 0  # they are sent unasked, or not
-            self._weights = Gather(len(self._spans), window, coming)
+        if lease.version == self._pulling:
+            self._weights = ahead
+        elif lease.version != self._version:
+            coming = self._welcome.window if lease.descriptor == NOT_SHARED else 0  # sent unasked, or not
+            self._weights = self._begin_pulling(lease.version, coming)
+
+    def _begin_pulling(self, version: int, coming: int) -> Gather:
+        """A version is to come in the place of the one that is here."""
+        self._version, self._pulling = -1, version
+        return Gather(len(self._spans), self._welcome.window if self._welcome else 1, coming)
+
+    def _pull_ahead(self, version: int) -> None:
+        """The next version closes chunk by chunk: pull it while the contribution is still going out."""
+        if self._base is not None and self._pulling != version:
+            self._weights = self._begin_pulling(version, 0)
+            self._ask_ahead()
+
+    def _ask_ahead(self) -> None:
+        chunks = self._weights.ask()
+        if chunks:
+            self._effects.append(Send(m.Pull(self._pulling, chunks)))
 
     def _attached(self, descriptor: int, nbytes: int) -> HostArray | None:
         """The master's vector, if it can be seen from here."""
@@ -370,7 +393,7 @@ class Worker:
             self._request(self._weights.ask(), self._rows.ask(), now)
             return
         if self._source is self._base is not None:
-            self._version = lease.version
+            self._version, self._pulling = lease.version, -1
         key = _shard_of(lease)
         self._compute(Compute(lease, self._source, self._data.get(key) if key else None))
         self._enter(State.COMPUTING, now)
