@@ -25,7 +25,7 @@ TABLE = {
         ps_worker.nn.regularizers ps_worker.nn.sequential ps_worker.nn.targets ps_worker.nn.totals
         ps_worker.nn.tree
         """,
-    3: "paramserver.machine ps_worker.machine",
+    3: "paramserver.machine paramserver.work ps_worker.machine",
     4: """
         ps_common.data ps_common.data.csv_file ps_common.data.idx ps_common.data.npy_file
         ps_common.data.npz_file ps_common.data.opening ps_common.data.source

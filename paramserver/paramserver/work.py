@@ -1,0 +1,363 @@
+"""The work of a run: which units are leased, how contributions become rounds, and how weights get about.
+
+The half of the master's machine that knows stages, leases, rounds and weights. Who is a member, when the
+run waits, saves and ends is the other half's (`machine.py`), which builds on this one.
+"""
+
+import abc
+from collections.abc import Sequence
+
+from paramserver.canonical import Canonical
+from paramserver.effects import Outbox
+from paramserver.gate import check_push, samples_of
+from paramserver.leases import Lease, Stage
+from paramserver.leasing import Leasing
+from paramserver.lending import borrow, free_slot, has_free_slot, mirrors
+from paramserver.members import Member, Members, failure_report
+from paramserver.progress import Progress, epoch_text
+from paramserver.rounds import Round
+from paramserver.settings import Settings
+from ps_common import messages as m
+from ps_common.errors import PeerError
+from ps_common.job import Description
+from ps_common.layout import Layout
+from ps_common.memory import Memory
+from ps_common.messages import NOT_SHARED
+from ps_common.wire import checksum
+
+Payloads = Sequence[memoryview]
+
+
+class Work(abc.ABC):
+    """Units, rounds and weights of one run.
+
+    term: which start of its master this is. start: anything that differs from start to start.
+    """
+
+    def __init__(self, job: Description, settings: Settings, term: int, start: str, memory: Memory) -> None:
+        self.job = job
+        self.settings = settings
+        self.memory = memory
+        self.members = Members()
+        self.progress = Progress()
+        self.canonical = Canonical(settings, memory)
+        self.leasing = Leasing(settings, term, start)
+        self._outbox = Outbox()
+        self._round: Round | None = None
+        self._awaited: dict[int, dict[bytes, None]] = {}  # open chunk -> who has asked for it, in order
+        self._left_lent: dict[bytes, dict[int, int]] = {}  # slot -> shard, of workers lost in this round
+
+    # -- what the other half decides ------------------------------------------------------------------
+
+    @property
+    @abc.abstractmethod
+    def is_ending(self) -> bool:
+        """Whether no more units are leased."""
+
+    @abc.abstractmethod
+    def _may_begin(self, now: float) -> bool:
+        """Whether enough workers are here to begin a stage."""
+
+    @abc.abstractmethod
+    def _save_if_due(self, now: float) -> None: ...
+
+    @abc.abstractmethod
+    def _stop_if_drained(self, now: float) -> None: ...
+
+    @abc.abstractmethod
+    def _end(self, now: float, exit_code: int, reason: str) -> None: ...
+
+    # -- contributions and weights --------------------------------------------------------------------
+
+    def _on_pull(self, member: Member, message: m.Pull, payloads: Payloads, now: float) -> None:
+        lease = self.leasing.of(member)
+        if message.version == self.progress.version:
+            self._send_weights(member, message.chunks)
+        elif self._round is not None and message.version == self.progress.version + 1:
+            member.version, member.ahead = -1, message.version
+            self._send_ahead(self._round, member.sender, message.chunks)
+        elif lease is not None:  # it asks for a version gone by; its lease says what is wanted
+            self._send_lease(member, lease)
+
+    def _on_push(self, member: Member, message: m.Push, payloads: Payloads, now: float) -> None:
+        lease = self.leasing.current(member, message.lease)
+        if lease is None:
+            self._settle(member, message.lease)
+            return
+        if lease.is_announced:  # something on its way was lost
+            self._grant_again(member, lease)
+            return
+        try:
+            sums = check_push(message, lease.unit, self.job)
+            if lease.unit.kind == "initialise":
+                self._round = self.canonical.propose(Layout.from_plain(message.layout))
+        except PeerError as error:  # the same would come again: the unit has failed here
+            self._reject(member.sender, error)
+            self._outbox.send(member.sender, m.Accepted(lease.number, False, str(error)[:1000]))
+            failed = m.Failed(lease.number, f"its contribution was refused: {error}", "", "", error.exit_code)
+            self._count_failure(member, lease, failed, now)
+            return
+        self.leasing.renew(lease, lease.step + 1, now)
+        lease.is_announced, lease.is_last, lease.sums = True, message.is_last, sums
+        member.count_times(message)
+        if self._round is not None:
+            self._take_in(self._round, member, lease, message.descriptor)
+        self._advance(member, lease, now)
+
+    def _take_in(self, round_: Round, member: Member, lease: Lease, descriptor: int) -> None:
+        """A contribution is ready: borrow it where it lies, or let it come in chunks."""
+        why_not = "it shares none"
+        if descriptor != NOT_SHARED and self._shares_memory_with(member):
+            try:
+                why_not = borrow(round_, member, lease, descriptor, self.memory, self.canonical.nbytes)
+            except PeerError as error:  # its chunks may be right all the same
+                why_not = str(error)
+            if why_not:
+                text = f"weights of {member.name} come over the network, not through memory: {why_not}"
+                self._outbox.note("transport", text, worker=member.name, urgent=True)
+        if why_not:
+            round_.announce(lease.unit.shard, range(lease.grant))
+
+    def _grant_again(self, member: Member, lease: Lease) -> None:
+        chunks = self._round.granted(lease.unit.shard) if self._round else ()
+        if chunks:
+            self._outbox.send(member.sender, m.Grant(lease.number, chunks, self._is_last_call))
+
+    def _send_grants(self) -> None:
+        for shard, chunks in self._round.grants().items() if self._round else ():
+            holder = self.leasing.of_shard(shard)
+            self._outbox.send(holder.sender, m.Grant(holder.number, chunks, self._is_last_call))
+
+    @property
+    def _is_last_call(self) -> bool:
+        """Whether who pushes now has nothing else to do in this round."""
+        stage = self.leasing.stage
+        return stage is not None and stage.kind == "train" and not stage.has_open
+
+    def _on_chunk(self, member: Member, message: m.Chunk, payloads: Payloads, now: float) -> None:
+        lease = self.leasing.current(member, message.lease)
+        if lease is None or not lease.is_announced or self._round is None:
+            return  # of a lease that has ended
+        if checksum(payloads[0]) != message.checksum:
+            raise PeerError(f"chunk {message.index} of {lease.unit} has a wrong checksum")
+        self.leasing.renew(lease, lease.step + 1, now)
+        if self._round.deliver(lease.unit.shard, message.index, payloads[0]):
+            for sender in self._awaited.pop(message.index, ()):
+                self._send_ahead(self._round, sender, (message.index,))
+        self._advance(member, lease, now)
+
+    def _count_failure(self, member: Member, lease: Lease, failed: m.Failed, now: float) -> None:
+        """A unit has failed on a member: others may do better, and if not, the run ends."""
+        unit, failures = lease.unit, self.leasing.failures_of(lease)
+        failures.append(member.sender)
+        self._release(member, lease)
+        host, attempts = member.join.host, len(failures)
+        text = f"{unit} failed on {member.name} ({host}), attempt {attempts}: {failed.error}"
+        fields = {"worker": member.name, "host": host, "unit": str(unit), "error": failed.error}
+        self._outbox.note("failure", text, urgent=True, **fields, traceback=failed.traceback, log=failed.log)
+        is_hopeless = all(one.sender in failures for one in self.members)
+        if attempts >= self.settings.attempts_max or is_hopeless:
+            report = failure_report(member, str(unit), failed, attempts)
+            self._outbox.note("report", report, urgent=True)
+            self._end(now, failed.exit_code or 1, f"{unit} failed: {failed.error}")
+
+    # -- units and rounds -----------------------------------------------------------------------------
+
+    def _assign(self, now: float) -> None:
+        """Give every idle worker a unit, as far as there are units and the run may go on."""
+        if self.is_ending:
+            return
+        stage = self.leasing.stage or self._begin_stage(now)
+        if stage is None:
+            return
+        for member in self.members.ready() if stage.has_open else ():
+            if not stage.has_open:
+                return
+            if self._has_place_for(member):
+                in_order = not self._has_room(self.canonical.nbytes) and self.leasing.turn_is_open
+                lease = self.leasing.give(member, self.members, self._free_grant(), in_order, now)
+                if lease is not None:
+                    self._place(member, lease)
+                    self._send_lease(member, lease)
+        if not self._has_room(self.settings.chunk_bytes) and self.leasing.turn_is_open:
+            self._unblock(now)
+
+    def _has_room(self, nbytes: int) -> bool:
+        """Whether so much of a contribution may come before its turn."""
+        return self._round is None or self._round.free_bytes >= nbytes
+
+    def _has_place_for(self, member: Member) -> bool:
+        """Whether a member can compute another unit: in a vector that is free, or that may be copied.
+
+        That is always so where nobody works on the unit that is summed next: it ends the waiting.
+        """
+        is_free = has_free_slot(self._round, member)
+        return is_free or self._has_room(self.canonical.nbytes) or self.leasing.turn_is_open
+
+    def _unblock(self, now: float) -> None:
+        """Give the unit that all wait for to one of those who wait; its own will be computed again."""
+        for lease in sorted(self._blocked(), key=lambda lease: lease.unit.shard, reverse=True):
+            member = self.members.get(lease.sender)
+            if member is not None and self.leasing.may_try_next(member, self.members):
+                self._release(member, lease)
+                instead = self.leasing.give(member, self.members, 0, True, now)
+                if instead is not None:
+                    self._place(member, instead)
+                    text = (
+                        f"{lease.unit} of {member.name} makes way for {instead.unit}, which is summed first"
+                    )
+                    self._outbox.note("release", text, worker=member.name)
+                    self._send_lease(member, instead)
+                return
+
+    def _blocked(self) -> list[Lease]:
+        """Leases whose contributions are ready, and must wait for those that are summed before them."""
+        stage, round_ = self.leasing.stage, self._round
+        if stage is None or round_ is None or self._has_room(self.settings.chunk_bytes):
+            return []
+        return [lease for lease in stage.leases if round_.is_blocked(lease.unit.shard)]
+
+    def _begin_stage(self, now: float) -> Stage | None:
+        """Begin the stage that comes next; None where the run is over or workers are awaited."""
+        stage = self.progress.next_stage(self.job)
+        if stage is None:
+            self._end(now, 0, "finished")
+            return None
+        if not self._may_begin(now):
+            return None
+        self.leasing.stage = stage
+        if stage.kind == "train":
+            samples = [self.job.schedule.samples(stage.round, shard) for shard in stage.units]
+            self._round = self.canonical.new_round(tuple(stage.units), samples)
+        return stage
+
+    def _place(self, member: Member, lease: Lease) -> None:
+        """Choose the vector of the worker that a unit is computed in."""
+        lease.slot = free_slot(self._round, member)
+        lease.is_here = member.here == (lease.slot, self.progress.version)
+        if self._shares_memory_with(member):
+            lease.descriptor = self.canonical.descriptor
+        if lease.unit.kind != "evaluate":  # which leaves the weights as they are
+            member.here = None
+
+    def _shares_memory_with(self, member: Member) -> bool:
+        return self.memory.place == member.join.place != ""
+
+    def _send_lease(self, member: Member, lease: Lease) -> None:
+        unit, layout = lease.unit, self.canonical.layout
+        version = -1 if unit.kind == "initialise" else self.progress.version
+        message = m.Lease(
+            lease=lease.number,
+            kind=unit.kind,
+            round=unit.round,
+            shard=unit.shard,
+            version=version,
+            layout_digest=layout.digest if layout else "",
+            grant=lease.grant,
+            start=self.leasing.start,
+            slot=lease.slot,
+            is_here=lease.is_here,
+            descriptor=lease.descriptor,
+        )
+        self._outbox.send(member.sender, message)
+        if lease.is_pulled and version not in (-1, member.version, member.ahead):
+            # the first chunks go along, to save a round trip
+            self._send_weights(member, range(min(self.settings.window, self.canonical.chunks)))
+
+    def _send_weights(self, member: Member, chunks: Sequence[int]) -> None:
+        for index in chunks:
+            part, number = self.canonical.chunk(index)
+            self._outbox.send(member.sender, m.Weights(self.progress.version, index, number), part)
+
+    def _send_ahead(self, round_: Round, to: bytes, chunks: Sequence[int]) -> None:
+        """Send chunks of the next version as far as they are closed; the others follow when they are."""
+        for index in chunks:
+            found = self.canonical.next_chunk(round_, index)
+            if found is None:
+                self._awaited.setdefault(index, {})[to] = None
+            else:
+                part, number = found
+                self._outbox.send(to, m.Weights(self.progress.version + 1, index, number), part)
+
+    def _free_grant(self) -> int:
+        """Chunks that may come unasked, if those of all units in hand may be held besides what is."""
+        chunks = min(self.settings.window, self.canonical.chunks)
+        nbytes = min(chunks * self.settings.chunk_bytes, self.canonical.nbytes)
+        return chunks if self._has_room(nbytes * (self.leasing.units_in_hand + 1)) else 0
+
+    def _advance(self, member: Member, lease: Lease, now: float) -> None:
+        """A unit has come forward: ask for its next chunks, or settle it; the last one closes the stage."""
+        self._send_grants()
+        if self._round is not None and not self._round.is_delivered(lease.unit.shard):
+            return
+        if lease.unit.kind == "train":
+            member.samples += samples_of(lease.unit, self.job)
+        if lease.is_pulled:
+            member.version = self.progress.version
+        if lease.unit.kind == "evaluate":
+            member.here = (lease.slot, self.progress.version)
+        stage = self.leasing.finish(member, lease)
+        if stage.is_done:
+            self._close_stage(stage, now)
+        self._assign(now)
+        if not member.lease:  # otherwise the next lease tells it
+            self._outbox.send(member.sender, m.Accepted(lease.number, True, ""))
+        self._stop_if_drained(now)
+
+    def _close_stage(self, stage: Stage, now: float) -> None:
+        if self._round is not None:
+            self.canonical.adopt(self._round, mirrors(self.members, stage.opens))
+            self._left_lent.clear()
+            for index, senders in self._awaited.items():
+                for sender in senders:
+                    self._send_ahead(self._round, sender, (index,))
+            self._awaited.clear()
+            self._round = None
+        entry = self.progress.close(stage, self.job)
+        self.leasing.stage = None
+        if entry is not None:
+            self._outbox.note("epoch", epoch_text(entry, self.job.plan.epochs), **entry)
+        self._save_if_due(now)
+        if self.progress.next_stage(self.job) is None:
+            self._end(now, 0, "finished")
+
+    def _settle(self, member: Member, number: int) -> None:
+        """Tell a worker what became of a lease that is not, or no longer, its own."""
+        counted = number == member.settled
+        self._outbox.send(
+            member.sender, m.Accepted(number, counted, "" if counted else "the lease has ended")
+        )
+
+    def _release(self, member: Member, lease: Lease) -> None:
+        """End a lease without a contribution; what came of it stays, and its unit is open again."""
+        if lease.unit.kind == "initialise":  # its layout was only proposed: the next one proposes its own
+            self._round = None
+            self.canonical.forget_proposal()
+        elif self._round is not None:
+            self._round.withdraw(lease.unit.shard)
+        self.leasing.release(member, lease)
+        self._send_grants()  # what was granted to it, others may send
+
+    def _revoke_stuck(self, now: float) -> None:
+        for member, lease in self.leasing.stuck(self.members, self._blocked(), now):
+            why = f"no progress for {self.settings.lease_timeout_s:g} s"
+            text = f"{lease.unit} is taken from {member.name}: {why}"
+            self._outbox.note("release", text, worker=member.name, urgent=True)
+            self._release(member, lease)
+
+    def _reset(self, member: Member) -> None:
+        """A member has nothing in hand any more: its unit is open again."""
+        lease = self.leasing.of(member)
+        if lease is not None:
+            self._outbox.note("release", f"{lease.unit} of {member.name} is open again", worker=member.name)
+            self._release(member, lease)
+        member.is_ready, member.here = False, None
+
+    def _reject(self, sender: bytes, error: PeerError) -> None:
+        """A peer sent something wrong: say so, count it, go on."""
+        member = self.members.get(sender)
+        name = member.name if member else f"unknown peer {sender.hex()[:16]}"
+        if member:
+            member.rejections += 1
+        text = f"refused a message of {name}: {error}"
+        self._outbox.note("rejection", text, worker=name, reason=str(error), urgent=True)
