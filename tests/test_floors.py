@@ -18,7 +18,7 @@ TABLE = {
         paramserver.averaging paramserver.canonical paramserver.effects paramserver.gate paramserver.leases
         paramserver.leasing paramserver.lending paramserver.members paramserver.pacing paramserver.progress
         paramserver.rounds paramserver.settings
-        ps_worker.effects ps_worker.gather ps_worker.replica ps_worker.rows
+        ps_worker.effects ps_worker.gather ps_worker.replica ps_worker.rows ps_worker.stock
         ps_worker.nn ps_worker.nn.activations ps_worker.nn.blocks ps_worker.nn.bounds ps_worker.nn.dense
         ps_worker.nn.dropout ps_worker.nn.flatten ps_worker.nn.initializers ps_worker.nn.layer
         ps_worker.nn.losses ps_worker.nn.metrics ps_worker.nn.network ps_worker.nn.optimizers

@@ -9,15 +9,10 @@ import enum
 import math
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from ps_common import messages as m
-from ps_common.arrays import HostArray
 from ps_common.errors import PeerError
 from ps_common.job import Description
-from ps_common.layout import ChunkSpan, Layout
-from ps_common.memory import Heap, Memory, Unshared
-from ps_common.messages import NOT_SHARED
+from ps_common.memory import Heap, Memory
 from ps_common.wire import checksum
 from ps_worker.effects import (
     Cancel,
@@ -30,10 +25,9 @@ from ps_worker.effects import (
     Outcome,
     Prepare,
     Prepared,
-    Rows,
     Send,
 )
-from ps_worker.gather import Gather
+from ps_worker.stock import Stock, shard_of
 
 JOIN_RETRY_S = 0.25  # while it is not welcome; then the master says
 PATIENCE_S = 3.0  # silence of the master after which the worker says that it waits
@@ -74,25 +68,13 @@ class Worker:
         self._master_timeout_s = master_timeout_s
         self._shutdown_timeout_s = shutdown_timeout_s
         self._log = log
-        self._memory: Memory = memory or Heap()
         self._effects: list[Effect] = []
         self._welcome: m.Welcome | None = None
         self._job: Description | None = None
-        self._layout: Layout | None = None
-        self._spans: tuple[ChunkSpan, ...] = ()
-        self._base: HostArray | None = None  # the canonical weights, as they came in chunks
-        self._version = -1  # of these, when all are here
-        self._pulling = -1  # the version that is coming in their place
-        self._shared: dict[int, HostArray] = {}  # vectors of the master, by descriptor
-        self._source: HostArray | None = None  # the weights for the unit in hand; None: in its slot
-        self._weights = Gather(0, 1)
-        self._data: dict[tuple[str, int], Rows] = {}  # shards that are here
-        self._rows = Gather(0, 1)
-        self._shard: Rows = ()  # the shard that is being gathered
+        self._stock = Stock(memory or Heap())
         self._is_busy = False  # the computing side has something in hand
         self._lease: m.Lease | None = None
         self._last_lease = 0  # since the last welcome
-        self._pieces = 0  # chunks and blocks that have come for the unit in hand
         self._outcome: Contribution | None = None
         self._said: m.Message | None = None  # what is said again until it is answered
         self._heard_at = now  # of the master
@@ -121,8 +103,8 @@ class Worker:
     def done(self, outcome: Outcome, now: float) -> list[Effect]:
         """The computing side has finished what it was given."""
         self._is_busy = False
-        if isinstance(outcome, Prepared):
-            self._adopt(outcome)
+        if isinstance(outcome, Prepared) and self._job and self._job.digest == outcome.job_digest:
+            self._stock.adopt(outcome.layout)
         if self.state is State.PREPARING:
             if isinstance(outcome, Failure):
                 if outcome.exit_code in (1, 70):  # the user's code, or ours; anything else says it in a line
@@ -179,33 +161,15 @@ class Worker:
         except PeerError as error:  # the same would come again
             self._leave(now, 76, f"the master's job cannot be read: {error}")
             return
-        if self._welcome is None or (self._welcome.run, self._welcome.term) != (message.run, message.term):
-            self._version = -1
-        if self._job is None or self._job.digest != job.digest:
-            self._layout, self._base, self._version = None, None, -1
-            self._data.clear()
         self._last_lease = message.lease  # what was in hand is given up
-        self._shared.clear()
-        self._pulling = -1
         self._welcome, self._job, self.name = message, job, message.worker
-        self._cut()
+        self._stock.begin(message, job)
         self._effects.append(Note(f"joined run {message.run} as {message.worker}"))
         if self._is_busy:
             self._effects.append(Cancel())
             self._enter(State.ABANDONING, now)
         else:
             self._enter(State.IDLE, now)
-
-    def _adopt(self, prepared: Prepared) -> None:
-        """The replica is there, if it is still the master's job."""
-        if self._job is not None and prepared.job_digest == self._job.digest:
-            self._layout = prepared.layout
-            self._cut()
-
-    def _cut(self) -> None:
-        """The layout, and how this master cuts it."""
-        if self._layout is not None and self._welcome is not None:
-            self._spans = self._layout.chunks(self._welcome.chunk_bytes)
 
     def _on_refused(self, message: m.Refused, payloads: Sequence[memoryview], now: float) -> None:
         self._exit(message.exit_code, f"the master refused this worker: {message.reason}")
@@ -229,52 +193,31 @@ class Worker:
             self._leave(now, 0, "asked to stop")
             return
         self._outcome = None
-        self._lease, self._last_lease, self._pieces = lease, lease.lease, 0
-        if lease.kind != "initialise" and (
-            self._layout is None or lease.layout_digest != self._layout.digest
-        ):
+        self._lease, self._last_lease = lease, lease.lease
+        layout = self._stock.layout
+        if lease.kind != "initialise" and (layout is None or lease.layout_digest != layout.digest):
             self._enter(State.COMPUTING, now)
             text = (
                 "the master's layout is not this job's here; start every worker from the same job and version"
             )
             self._on_outcome(Failure(f"LayoutMismatch: {text}", "", 76), lease, now)
             return
-        self._gather_weights(lease)
-        self._gather_rows(lease)
+        why_not = self._stock.want(lease)
+        if why_not:
+            self._effects.append(Note(f"weights come over the network, not through memory: {why_not}"))
         self._enter(State.GATHERING, now)
         self._advance(now)
 
     def _on_weights(self, message: m.Weights, payloads: Sequence[memoryview], now: float) -> None:
-        if message.version != self._pulling or self.state is State.JOINING:
+        if self.state is State.JOINING or not self._stock.take_weights(message, payloads):
             return
-        if message.index >= len(self._spans) or self._base is None:
-            raise PeerError(f"there is no chunk {message.index}; the model has {len(self._spans)}")
-        span = self._spans[message.index]
-        payload = _checked(payloads, (span.stop - span.start,), message.checksum)[0]
-        if self._weights.take(message.index):
-            self._pieces += 1
-            self._base[span.start : span.stop] = np.frombuffer(payload, np.uint8)
-            if self.state is State.GATHERING:
-                self._advance(now)
-            else:
-                self._ask_ahead()
+        if self.state is State.GATHERING:
+            self._advance(now)
+        else:
+            self._say_all(self._stock.ask_ahead())
 
     def _on_rows(self, message: m.Rows, payloads: Sequence[memoryview], now: float) -> None:
-        if self.state is not State.GATHERING or self._lease is None or self._job is None:
-            return
-        key = (message.split, message.shard)
-        if key != _shard_of(self._lease):
-            return
-        data, _ = self._job.split(message.split)
-        first, count = self._block(key, message.block)
-        payloads = _checked(payloads, [count * field.sample_bytes for field in data.fields], message.checksum)
-        if self._rows.take(message.block):
-            self._pieces += 1
-            for array, payload in zip(self._shard, payloads, strict=True):
-                part = array[first : first + count]
-                part[...] = np.frombuffer(payload, array.dtype).reshape(part.shape)
-            if self._rows.is_complete:
-                self._data[key] = self._shard
+        if self.state is State.GATHERING and self._stock.take_rows(message, payloads):
             self._advance(now)
 
     def _on_grant(self, message: m.Grant, payloads: Sequence[memoryview], now: float) -> None:
@@ -282,7 +225,7 @@ class Worker:
             self._asked_at = now
             self._send_chunks(message.chunks)
             if message.is_last:
-                self._pull_ahead(self._lease.version + 1)
+                self._say_all(self._stock.ask_ahead(self._lease.version + 1))
 
     def _on_accepted(self, message: m.Accepted, payloads: Sequence[memoryview], now: float) -> None:
         if self._lease is None or message.lease != self._lease.lease:
@@ -306,104 +249,20 @@ class Worker:
         """Raise `PeerError` for a unit that the job does not have."""
         if lease.kind not in ("initialise", "train", "evaluate") or self._job is None:
             raise PeerError(f"there are no units of kind {lease.kind!r}")
-        key = _shard_of(lease)
+        key = shard_of(lease)
         if key is not None and lease.shard >= self._job.split(key[0])[1].count:
             raise PeerError(f"there is no {key[0]} shard {lease.shard}")
         if lease.kind == "train" and lease.round >= self._job.schedule.rounds:
             raise PeerError(f"there is no round {lease.round}")
 
-    def _gather_weights(self, lease: m.Lease) -> None:
-        """Find the weights a unit begins with: in its slot, in the master's memory, here, or to come."""
-        ahead, self._weights, self._source = self._weights, Gather(0, 1), None
-        if lease.version == -1 or lease.is_here or self._layout is None or self._welcome is None:
-            return
-        self._source = self._attached(lease.descriptor, self._layout.nbytes)
-        if self._source is not None:
-            return
-        if self._base is None:
-            self._base = self._layout.empty()
-        self._source = self._base
-        if lease.version == self._pulling:
-            self._weights = ahead
-        elif lease.version != self._version:
-            coming = self._welcome.window if lease.descriptor == NOT_SHARED else 0  # sent unasked, or not
-            self._weights = self._begin_pulling(lease.version, coming)
-
-    def _begin_pulling(self, version: int, coming: int) -> Gather:
-        """A version is to come in the place of the one that is here."""
-        self._version, self._pulling = -1, version
-        return Gather(len(self._spans), self._welcome.window if self._welcome else 1, coming)
-
-    def _pull_ahead(self, version: int) -> None:
-        """The next version closes chunk by chunk: pull it while the contribution is still going out."""
-        if self._base is not None and self._pulling != version:
-            self._weights = self._begin_pulling(version, 0)
-            self._ask_ahead()
-
-    def _ask_ahead(self) -> None:
-        chunks = self._weights.ask()
-        if chunks:
-            self._effects.append(Send(m.Pull(self._pulling, chunks)))
-
-    def _attached(self, descriptor: int, nbytes: int) -> HostArray | None:
-        """The master's vector, if it can be seen from here."""
-        if descriptor == NOT_SHARED or self._welcome is None:
-            return None
-        if descriptor not in self._shared:
-            try:
-                self._shared[descriptor] = self._memory.attach(self._welcome.pid, descriptor, nbytes)
-            except (Unshared, PeerError) as error:
-                self._effects.append(Note(f"weights come over the network, not through memory: {error}"))
-                return None
-        return self._shared[descriptor]
-
-    def _gather_rows(self, lease: m.Lease) -> None:
-        key, job = _shard_of(lease), self._job
-        self._rows = Gather(0, 1)
-        if (
-            key is None
-            or job is None
-            or self._welcome is None
-            or job.plan.data != "stream"
-            or key in self._data
-        ):
-            return
-        data, shards = job.split(key[0])
-        size = shards.size(key[1])
-        self._shard = tuple(np.empty((size, *field.shape), field.dtype) for field in data.fields)
-        blocks = -(-size // data.block_rows(self._welcome.chunk_bytes))
-        self._rows = Gather(blocks, self._welcome.window)
-
-    def _block(self, key: tuple[str, int], block: int) -> tuple[int, int]:
-        """First row and number of rows of a block. Raises `PeerError` where there is none."""
-        if self._job is None or self._welcome is None:
-            raise AssertionError("rows came before a welcome")
-        data, shards = self._job.split(key[0])
-        rows, size = data.block_rows(self._welcome.chunk_bytes), shards.size(key[1])
-        if block * rows >= size:
-            raise PeerError(f"there is no block {block} of {key[0]} shard {key[1]}")
-        return block * rows, min(rows, size - block * rows)
-
     def _advance(self, now: float) -> None:
         """Ask for what is still missing, or begin to compute."""
-        lease = self._lease
-        if lease is None:
-            return
-        if not (self._weights.is_complete and self._rows.is_complete):
-            self._request(self._weights.ask(), self._rows.ask(), now)
-            return
-        if self._source is self._base is not None:
-            self._version, self._pulling = lease.version, -1
-        key = _shard_of(lease)
-        self._compute(Compute(lease, self._source, self._data.get(key) if key else None))
-        self._enter(State.COMPUTING, now)
-
-    def _request(self, chunks: Sequence[int], blocks: Sequence[int], now: float) -> None:
-        key = _shard_of(self._lease) if self._lease else None
-        if chunks and self._lease is not None:
-            self._send(m.Pull(self._lease.version, tuple(chunks)), now)
-        if blocks and key is not None:
-            self._send(m.Fetch(*key, tuple(blocks)), now)
+        if self._stock.is_complete:
+            self._compute(self._stock.task())
+            self._enter(State.COMPUTING, now)
+        else:
+            self._asked_at = now
+            self._say_all(self._stock.ask())
 
     def _on_outcome(self, outcome: Outcome, lease: m.Lease, now: float) -> None:
         self._enter(State.SETTLING, now)
@@ -433,16 +292,17 @@ class Worker:
                 transfer_s=spent["transfer"],
             )
             self._say(push, now)
-            self._send_chunks(range(min(lease.grant, len(self._spans))))
+            self._send_chunks(range(min(lease.grant, len(self._stock.spans))))
 
     def _send_chunks(self, chunks: Sequence[int]) -> None:
         vector = self._outcome.vector if self._outcome else None
         if vector is None or self._lease is None:
             return
         for index in chunks:
-            if index >= len(self._spans):
-                raise PeerError(f"the master asks for chunk {index}; the model has {len(self._spans)}")
-            span = self._spans[index]
+            spans = self._stock.spans
+            if index >= len(spans):
+                raise PeerError(f"the master asks for chunk {index}; the model has {len(spans)}")
+            span = spans[index]
             part = vector[span.start : span.stop]
             self._effects.append(Send(m.Chunk(self._lease.lease, index, checksum(part.data)), (part,)))
 
@@ -458,7 +318,7 @@ class Worker:
             )
             lease = self._lease.lease if in_hand and self._lease else 0
             steps = 0 if self.state is State.GATHERING else self.step
-            self._effects.append(Send(m.Heartbeat(lease, self._pieces + steps)))
+            self._effects.append(Send(m.Heartbeat(lease, self._stock.pieces + steps)))
 
     def _ask_again(self, now: float) -> None:
         """The last request has had no answer for a while: make it again."""
@@ -466,9 +326,9 @@ class Worker:
         if self.state is State.JOINING:
             self._send(self.join, now)
         elif self.state is State.IDLE:
-            self._send(m.Ready(self._version, self._last_lease), now)
+            self._send(m.Ready(self._stock.version, self._last_lease), now)
         elif self.state is State.GATHERING:
-            self._request(self._weights.ask_again(), self._rows.ask_again(), now)
+            self._say_all(self._stock.ask_again())
         elif self.state is State.SETTLING and self._said is not None:
             self._send(self._said, now)
 
@@ -510,13 +370,13 @@ class Worker:
             self._lease, self._outcome = None, None
             if self._leave_by < math.inf:
                 self._leave(now, 0, "asked to stop")
-            elif self._layout is None and self._job is not None:
+            elif self._stock.layout is None and self._job is not None:
                 self._compute(Prepare(self._job))
                 self._enter(State.PREPARING, now)
             elif is_known:
                 self._asked_at = now
             else:
-                self._send(m.Ready(self._version, self._last_lease), now)
+                self._send(m.Ready(self._stock.version, self._last_lease), now)
         elif state is State.JOINING:
             self._send(self.join, now)
 
@@ -531,6 +391,9 @@ class Worker:
     def _send(self, message: m.Message, now: float) -> None:
         self._asked_at = now
         self._effects.append(Send(message))
+
+    def _say_all(self, messages: Sequence[m.Message]) -> None:
+        self._effects.extend(map(Send, messages))
 
     def _leave(self, now: float, exit_code: int, reason: str) -> None:
         self._effects.append(Send(m.Leave(reason[:1000])))
@@ -563,19 +426,3 @@ _TIME_OF = {  # what a state's time counts as; computing is timed where it is do
     State.GATHERING: "transfer",
     State.SETTLING: "transfer",
 }
-
-
-def _shard_of(lease: m.Lease) -> tuple[str, int] | None:
-    """The split and shard a unit reads; None for initialise."""
-    if lease.kind == "initialise":
-        return None
-    return ("test" if lease.kind == "evaluate" else "train"), lease.shard
-
-
-def _checked(payloads: Sequence[memoryview], sizes: Sequence[int], expected: int) -> Sequence[memoryview]:
-    """The payloads, if they have these sizes in bytes and this checksum. Raises `PeerError`."""
-    if [len(payload) for payload in payloads] != list(sizes):
-        raise PeerError(f"payloads of {[len(payload) for payload in payloads]} bytes, expected {list(sizes)}")
-    if checksum(*payloads) != expected:
-        raise PeerError("a payload has a wrong checksum")
-    return payloads

@@ -1,0 +1,217 @@
+"""What a worker has of a run, and what it lacks for the unit in hand: weights and rows.
+
+Weights lie in the unit's slot already, or in the master's memory, or come in chunks; rows of a shard come
+in blocks, once. This file knows which pieces to ask for and checks each that comes; when to ask, and what to
+do when everything is here, the machine decides.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ps_common import messages as m
+from ps_common.arrays import HostArray
+from ps_common.errors import PeerError
+from ps_common.job import Description
+from ps_common.layout import ChunkSpan, Layout
+from ps_common.memory import Memory, Unshared
+from ps_common.messages import NOT_SHARED
+from ps_common.wire import checksum
+from ps_worker.effects import Compute, Rows
+from ps_worker.gather import Gather
+
+NOTHING = Gather(0, 1)
+
+
+class Stock:
+    """Weights and rows of one run.
+
+    layout: of the job's model, None until the replica is built. version: of the canonical weights that came
+    in chunks and are all here, -1 for none. pieces: how many have come for the unit in hand.
+    """
+
+    def __init__(self, memory: Memory) -> None:
+        self.layout: Layout | None = None
+        self.spans: tuple[ChunkSpan, ...] = ()
+        self.version = -1
+        self.pieces = 0
+        self._memory = memory
+        self._welcome: m.Welcome | None = None
+        self._job: Description | None = None
+        self._lease: m.Lease | None = None
+        self._base: HostArray | None = None  # the canonical weights, as they came in chunks
+        self._pulling = -1  # the version that is coming in their place
+        self._weights = NOTHING
+        self._source: HostArray | None = None  # the weights for the unit in hand; None: in its slot
+        self._shared: dict[int, HostArray] = {}  # vectors of the master, by descriptor
+        self._data: dict[tuple[str, int], Rows] = {}  # shards that are here
+        self._shard: Rows = ()  # the shard that is coming
+        self._rows = NOTHING
+
+    def begin(self, welcome: m.Welcome, job: Description) -> None:
+        """A master has said welcome. What is here of another job, or another start, is of no use."""
+        before = self._welcome
+        if before is None or (before.run, before.term) != (welcome.run, welcome.term):
+            self.version = -1
+        if self._job is None or self._job.digest != job.digest:
+            self.layout, self._base, self.version = None, None, -1
+            self._data.clear()
+        self._welcome, self._job, self._pulling = welcome, job, -1
+        self._shared.clear()
+        self._cut()
+
+    def adopt(self, layout: Layout) -> None:
+        """The replica is built; this is its layout."""
+        self.layout = layout
+        self._cut()
+
+    def _cut(self) -> None:
+        if self.layout is not None and self._welcome is not None:
+            self.spans = self.layout.chunks(self._welcome.chunk_bytes)
+
+    # -- the unit in hand -----------------------------------------------------------------------------
+
+    def want(self, lease: m.Lease) -> str:
+        """Find what a unit needs; returns why the master's memory cannot be used for it, or nothing."""
+        self._lease, self.pieces = lease, 0
+        why_not = self._want_weights(lease)
+        self._want_rows(shard_of(lease))
+        return why_not
+
+    @property
+    def is_complete(self) -> bool:
+        return self._weights.is_complete and self._rows.is_complete
+
+    def task(self) -> Compute:
+        """The unit with everything it needs."""
+        if self._lease is None:
+            raise AssertionError("there is no unit in hand")
+        if self._source is self._base is not None:
+            self.version, self._pulling = self._lease.version, -1
+        key = shard_of(self._lease)
+        return Compute(self._lease, self._source, self._data.get(key) if key else None)
+
+    def ask(self) -> list[m.Message]:
+        """Requests for pieces that are missing and not yet asked for, as far as the window goes."""
+        return self._requests(self._weights.ask(), self._rows.ask())
+
+    def ask_again(self) -> list[m.Message]:
+        """Requests for what was asked for and has not come."""
+        return self._requests(self._weights.ask_again(), self._rows.ask_again())
+
+    def ask_ahead(self, version: int | None = None) -> list[m.Message]:
+        """Requests for a version whose lease is still to come; None: for more of the one that is coming."""
+        if version is not None and version != self._pulling and self._base is not None:
+            self._begin_pulling(version, 0)
+        return self._requests(self._weights.ask(), ())
+
+    def take_weights(self, message: m.Weights, payloads: Sequence[memoryview]) -> bool:
+        """A chunk has come; whether it was wanted. Raises `PeerError` for one that is wrong."""
+        if message.version != self._pulling or self._base is None:
+            return False
+        if message.index >= len(self.spans):
+            raise PeerError(f"there is no chunk {message.index}; the model has {len(self.spans)}")
+        span = self.spans[message.index]
+        payload = _checked(payloads, (span.nbytes,), message.checksum)[0]
+        if not self._weights.take(message.index):
+            return False
+        self.pieces += 1
+        self._base[span.start : span.stop] = np.frombuffer(payload, np.uint8)
+        return True
+
+    def take_rows(self, message: m.Rows, payloads: Sequence[memoryview]) -> bool:
+        """A block has come; whether it was wanted. Raises `PeerError` for one that is wrong."""
+        key = (message.split, message.shard)
+        if self._job is None or self._lease is None or key != shard_of(self._lease):
+            return False
+        data, _ = self._job.split(message.split)
+        first, count = self._block(key, message.block)
+        sizes = [count * field.sample_bytes for field in data.fields]
+        payloads = _checked(payloads, sizes, message.checksum)
+        if not self._rows.take(message.block):
+            return False
+        self.pieces += 1
+        for array, payload in zip(self._shard, payloads, strict=True):
+            part = array[first : first + count]
+            part[...] = np.frombuffer(payload, array.dtype).reshape(part.shape)
+        if self._rows.is_complete:
+            self._data[key] = self._shard
+        return True
+
+    def _want_weights(self, lease: m.Lease) -> str:
+        coming, self._weights, self._source = self._weights, NOTHING, None
+        if lease.version == -1 or lease.is_here or self.layout is None or self._welcome is None:
+            return ""
+        why_not = self._attach(lease.descriptor, self.layout.nbytes)
+        if lease.descriptor in self._shared:
+            self._source = self._shared[lease.descriptor]
+            return ""
+        if self._base is None:
+            self._base = self.layout.empty()
+        self._source = self._base
+        if lease.version == self._pulling:
+            self._weights = coming
+        elif lease.version != self.version:
+            unasked = self._welcome.window if lease.descriptor == NOT_SHARED else 0
+            self._begin_pulling(lease.version, unasked)
+        return why_not
+
+    def _attach(self, descriptor: int, nbytes: int) -> str:
+        """Look at the master's vector; returns why it cannot be seen from here, or nothing."""
+        if descriptor == NOT_SHARED or descriptor in self._shared or self._welcome is None:
+            return ""
+        try:
+            self._shared[descriptor] = self._memory.attach(self._welcome.pid, descriptor, nbytes)
+        except (Unshared, PeerError) as error:
+            return str(error)
+        return ""
+
+    def _begin_pulling(self, version: int, unasked: int) -> None:
+        """A version is to come in the place of the one that is here, its first chunks `unasked`."""
+        self.version, self._pulling = -1, version
+        self._weights = Gather(len(self.spans), self._welcome.window if self._welcome else 1, unasked)
+
+    def _want_rows(self, key: tuple[str, int] | None) -> None:
+        job, welcome, self._rows = self._job, self._welcome, NOTHING
+        if key is None or job is None or welcome is None or job.plan.data != "stream" or key in self._data:
+            return
+        data, shards = job.split(key[0])
+        size = shards.size(key[1])
+        self._shard = tuple(np.empty((size, *field.shape), field.dtype) for field in data.fields)
+        blocks = -(-size // data.block_rows(welcome.chunk_bytes))
+        self._rows = Gather(blocks, welcome.window)
+
+    def _block(self, key: tuple[str, int], block: int) -> tuple[int, int]:
+        """First row and number of rows of a block. Raises `PeerError` where there is none."""
+        if self._job is None or self._welcome is None:
+            raise AssertionError("rows came before a welcome")
+        data, shards = self._job.split(key[0])
+        rows, size = data.block_rows(self._welcome.chunk_bytes), shards.size(key[1])
+        if block * rows >= size:
+            raise PeerError(f"there is no block {block} of {key[0]} shard {key[1]}")
+        return block * rows, min(rows, size - block * rows)
+
+    def _requests(self, chunks: Sequence[int], blocks: Sequence[int]) -> list[m.Message]:
+        requests: list[m.Message] = []
+        if chunks:
+            requests.append(m.Pull(self._pulling, tuple(chunks)))
+        key = shard_of(self._lease) if self._lease else None
+        if blocks and key is not None:
+            requests.append(m.Fetch(*key, tuple(blocks)))
+        return requests
+
+
+def shard_of(lease: m.Lease) -> tuple[str, int] | None:
+    """The split and shard a unit reads; None for initialise."""
+    if lease.kind == "initialise":
+        return None
+    return ("test" if lease.kind == "evaluate" else "train"), lease.shard
+
+
+def _checked(payloads: Sequence[memoryview], sizes: Sequence[int], expected: int) -> Sequence[memoryview]:
+    """The payloads, if they have these sizes in bytes and this checksum. Raises `PeerError`."""
+    if [len(payload) for payload in payloads] != list(sizes):
+        raise PeerError(f"payloads of {[len(payload) for payload in payloads]} bytes, expected {list(sizes)}")
+    if checksum(*payloads) != expected:
+        raise PeerError("a payload has a wrong checksum")
+    return payloads
