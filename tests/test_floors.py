@@ -31,7 +31,7 @@ TABLE = {
         ps_common.data.npz_file ps_common.data.opening ps_common.data.source
         ps_common.datasets ps_common.datasets.cache ps_common.datasets.catalogue ps_common.datasets.registry
         ps_common.datasets.samples ps_common.datasets.tables
-        ps_common.address ps_common.loader ps_common.segments ps_common.shared_memory
+        ps_common.address ps_common.saying ps_common.loader ps_common.segments ps_common.shared_memory
         ps_common.signals ps_common.weights_file
         paramserver.checkpoint paramserver.cluster paramserver.log paramserver.loop paramserver.record
         paramserver.serve paramserver.serving

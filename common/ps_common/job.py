@@ -252,6 +252,9 @@ class Job:
                 f"test has {_names(self.test)}"
             )
         x, y = _x_and_y(self.train)
+        for field in (x, y):
+            if np.dtype(field.dtype).kind == "c":
+                raise DataError(f"{field.name} of the data is {field.dtype}; a model takes real numbers")
         output = self.model.output_shape(x.shape)
         self.loss.check(output, y)
         for metric in self.metrics:

@@ -15,6 +15,7 @@ import hashlib
 import importlib
 import importlib.machinery
 import importlib.util
+import os
 import sys
 import traceback
 import types
@@ -102,6 +103,7 @@ def file_digest(target: str) -> str:
     if path.is_file():
         return _sha256(path)
     module_name, colon, _ = target.partition(":")
+    _look_here()
     with _users_code(f"the job {target}"):
         spec = _find(module_name) if colon else None
     if spec is None or spec.origin is None or not Path(spec.origin).is_file():
@@ -121,6 +123,12 @@ def _find(module_name: str) -> importlib.machinery.ModuleSpec | None:
         return None
 
 
+def _look_here() -> None:
+    """Modules are looked for in the working folder too, after everything that is installed."""
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+
+
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -134,6 +142,7 @@ def _run(target: str) -> tuple[types.ModuleType, str]:
     module_name, colon, name = target.partition(":")
     if not colon:
         raise UsageError(f"no such job file: {target}; give a Python file or package.module:name")
+    _look_here()
     with _users_code(f"the job {target}"):
         if _find(module_name) is None:
             raise UsageError(f"no module {module_name!r} for the job {target}; is its folder on the path?")

@@ -84,7 +84,7 @@ class Canonical:
 
     def next_chunk(self, round_: Round, index: int) -> tuple[HostArray, int] | None:
         """The same of the version in the making; None while the chunk is open."""
-        if False:  # it is adopted, and those of the next one are another's
+        if round_.out is self.vector:  # it is adopted, and those of the next one are another's
             return self.chunk(index)
         if index < self.chunks and not round_.is_chunk_closed(index):
             return None

@@ -127,10 +127,8 @@ class LocalCluster:
                 if self.master.process.returncode == 0:
                     return self.master
                 self._fail(self.master)
-            if time.monotonic() > deadline:
-                raise TimedOut(
-                    f"the master did not listen within {START_TIMEOUT_S:g} s; see {log or 'above'}"
-                )
+            if log is not None and time.monotonic() > deadline:  # a person who sees it decides for himself
+                raise TimedOut(f"the master did not listen within {START_TIMEOUT_S:g} s; see {log}")
             time.sleep(POLL_S)
         self.address = address_file.read_text()
         return self.master
@@ -237,7 +235,7 @@ class LocalCluster:
         with contextlib.ExitStack() as stack:
             stream = stack.enter_context(log.open("wb")) if log is not None else None
             process = subprocess.Popen(
-                [sys.executable, *arguments, "--leave-with", str(os.getpid())],
+                [sys.executable, "-P", *arguments, "--leave-with", str(os.getpid())],
                 stdin=subprocess.DEVNULL,
                 stderr=stream,
                 process_group=0,

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from paramserver.effects import Note
 from paramserver.machine import Master
+from ps_common.saying import reader_may_be_gone, say
 
 REFRESH_S = 0.25
 
@@ -42,7 +43,7 @@ class Log:
         self._write = write or self._write_line
 
     def _write_line(self, line: str) -> None:
-        print(line, file=self._stream, flush=True)
+        say(line, self._stream)
 
 
 class LiveDisplay:
@@ -59,10 +60,11 @@ class LiveDisplay:
 
     def start(self) -> None:
         self._live.start()
-        self._log.through(lambda line: self._console.print(line, markup=False, highlight=False))
+        self._log.through(self._print)
 
     def stop(self) -> None:
-        self._live.stop()
+        with reader_may_be_gone(sys.stderr):
+            self._live.stop()
         self._log.through(None)
 
     def refresh(self, now: float) -> None:
@@ -74,7 +76,12 @@ class LiveDisplay:
         if now - before >= 1.0:
             self._rate = (self._master.progress.samples - samples) / (now - before)
             self._last = (now, self._master.progress.samples)
-        self._live.update(self._draw(now), refresh=True)
+        with reader_may_be_gone(sys.stderr):
+            self._live.update(self._draw(now), refresh=True)
+
+    def _print(self, line: str) -> None:
+        with reader_may_be_gone(sys.stderr):
+            self._console.print(line, markup=False, highlight=False)
 
     def _draw(self, now: float) -> RenderableType:
         master = self._master

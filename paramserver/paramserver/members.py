@@ -13,6 +13,7 @@ from typing import Any
 from paramserver.settings import Settings
 from ps_common import messages as m
 from ps_common.arrays import HostArray
+from ps_common.errors import DataError
 from ps_common.messages import Join, Push
 
 NAME_MAX = 200  # leaves room for a number within what the protocol allows a name
@@ -81,7 +82,7 @@ class Member:
             "device": self.join.device,
             "units": self.units,
             "samples": self.samples,
-            "transport": "shm" if self.vectors else "tcp",
+            "transport": "shm" if self.vectors else "tcp" if self.units else None,  # None: nothing went yet
             "compute_seconds": round(self.compute_s, 6),
             "wait_seconds": round(self.wait_s, 6),
             "transfer_seconds": round(self.transfer_s, 6),
@@ -181,9 +182,12 @@ def refusal_of(join: Join, code: str, members: int, settings: Settings, place: s
 def failure_report(member: Member, unit: str, failed: m.Failed, attempts: int) -> str:
     """The failure that ends a run, whole: where, what, and how to find more."""
     join = member.join
+    where = f"{join.host} (pid {join.pid}, {join.device})"
+    shown = "" if failed.exit_code == DataError.exit_code else f"\n{failed.traceback.rstrip()}"
     return (
-        f"{unit} failed {attempts} times and ends the run\n"
-        f"  worker: {member.name} on {join.host} (pid {join.pid}, {join.device})\n"
+        f"{unit} failed and ends the run, after {attempts} {'attempt' if attempts == 1 else 'attempts'}\n"
+        f"  error: {failed.error}\n"
+        f"  worker: {member.name} on {where}\n"
         f"  log: {failed.log or 'the standard error of that worker'}\n"
-        f"  exit code: {failed.exit_code}\n{failed.traceback.rstrip()}"
+        f"  exit code: {failed.exit_code}{shown}"
     )

@@ -70,7 +70,7 @@ class Record:
             "history": [{k: v for k, v in entry.items() if k != "evaluated"} for entry in progress.history],
             "weights_sha256": snapshot.layout.weights_sha256(snapshot.vector) if snapshot else None,
             "parameters": snapshot.layout.parameters if snapshot else 0,
-            "transport": "+".join(sorted({one["transport"] for one in master.members.records()})),
+            "transport": "+".join(sorted({one["transport"] for one in master.members.records()} - {None})),
             "bytes_sent": self.traffic.sent,
             "bytes_received": self.traffic.received,
             "workers": master.members.records(),

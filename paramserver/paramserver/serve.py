@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,23 +24,48 @@ def serve(
     loaded: LoadedJob, settings: Settings, serving: Serving, log: Log, resume: str, json_path: Path | None
 ) -> Finished:
     """Serve a job until it is over; returns how it ended."""
+    for flag, path in (("--out", serving.model_file), ("--json", json_path)):
+        if path is not None:
+            require_writable(flag, path)
+    if serving.checkpoint_folder is not None:
+        require_writable("--checkpoint", serving.checkpoint_folder, is_folder=True)
     description = loaded.describe()
     _check(description)
     snapshot = find_snapshot(serving.checkpoint_folder, resume, description, _teller(log))
     if snapshot is not None:
-        log.show(Note("resume", f"resuming run {snapshot.run} at round {snapshot.version}"))
+        done, wanted = len(snapshot.history), description.plan.epochs
+        more = f"; it has {done} epochs and {wanted} were asked for: nothing to do" if done >= wanted else ""
+        log.show(Note("resume", f"resuming run {snapshot.run} at round {snapshot.version}{more}"))
     run = snapshot.run if snapshot is not None else secrets.token_hex(8)
     loop = Loop(loaded.job, description, settings, serving, log, run, snapshot)
     outcome = loop.run()
     last = loop.master.snapshot()
     if outcome.exit_code == 0 and serving.model_file is not None and last is not None:
-        write_model(serving.model_file, last, loop.master.progress.metrics())
-        log.show(Note("model", f"model written to {serving.model_file}"))
+        try:
+            write_model(serving.model_file, last, loop.master.progress.metrics())
+            log.show(Note("model", f"model written to {serving.model_file}"))
+        except OSError as error:
+            outcome = Finished(65, f"the model could not be written: {error}")
     record = loop.record.to_plain(loop.master, outcome.exit_code, outcome.reason)
     if json_path is not None:
-        write_json(json_path, record)
+        try:
+            write_json(json_path, record)
+        except OSError as error:
+            outcome = Finished(outcome.exit_code or 65, f"the record could not be written: {error}")
+            log.show(Note("end", outcome.reason, urgent=True))
     log.show(Note("end", _last_words(record), urgent=outcome.exit_code != 0))
     return outcome
+
+
+def require_writable(flag: str, path: Path, is_folder: bool = False) -> None:
+    """Make the folder that will be written to, and try; raises `UsageError` where that cannot be."""
+    folder = path.absolute() if is_folder else path.absolute().parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError(f"{flag} {path} cannot be written: {error.strerror or error}") from error
 
 
 def find_snapshot(

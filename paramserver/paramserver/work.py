@@ -18,7 +18,7 @@ from paramserver.progress import Progress, epoch_text
 from paramserver.rounds import Round
 from paramserver.settings import Settings
 from ps_common import messages as m
-from ps_common.errors import PeerError
+from ps_common.errors import DataError, PeerError
 from ps_common.job import Description
 from ps_common.layout import Layout
 from ps_common.memory import Memory
@@ -156,7 +156,8 @@ class Work(abc.ABC):
         fields = {"worker": member.name, "host": host, "unit": str(unit), "error": failed.error}
         self._outbox.note("failure", text, urgent=True, **fields, traceback=failed.traceback, log=failed.log)
         is_hopeless = all(one.sender in failures for one in self.members)
-        if attempts >= self.settings.attempts_max or is_hopeless:
+        is_certain = failed.exit_code == DataError.exit_code  # the data will be as wrong for everybody
+        if attempts >= self.settings.attempts_max or is_hopeless or is_certain:
             report = failure_report(member, str(unit), failed, attempts)
             self._outbox.note("report", report, urgent=True)
             self._end(now, failed.exit_code or 1, f"{unit} failed: {failed.error}")

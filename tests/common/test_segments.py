@@ -112,6 +112,33 @@ def test_too_large_a_segment_is_said_to_be_so() -> None:
         segments.create(2**62)
 
 
+@pytest.mark.parametrize(
+    ("most", "used", "files", "free"),
+    [
+        ("8192", "5000", "inactive_file 0", 3192),
+        ("8192", "8192", "anon 4000\ninactive_file 4192\nactive_file 0", 4192),  # files read fill it up
+        ("8192", "5000", "anon 5000", 3192),
+        ("max", "5000", "inactive_file 0", None),
+        (str(2**60), "5000", "inactive_file 0", None),
+        (None, "5000", "inactive_file 0", None),
+    ],
+)
+def test_the_room_is_what_the_control_group_leaves_where_that_is_less(
+    tmp_path, monkeypatch, most, used, files, free
+) -> None:
+    for name, text in (("memory.max", most), ("memory.current", used), ("memory.stat", files)):
+        if text is not None:
+            (tmp_path / name).write_text(f"{text}\n")
+    monkeypatch.setattr(segments, "_CONTROL_GROUP", tmp_path)
+    if free is None:
+        assert segments.room() > 2**20, "that of the machine"
+        return
+    assert segments.room() == free
+    segments.create(free).close()
+    with pytest.raises(SegmentsUnavailable, match=f"{free + 1} bytes can be made: {free} bytes are free"):
+        segments.create(free + 1)
+
+
 def test_no_descriptor_and_no_memory_is_left() -> None:
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(5):

@@ -1,11 +1,8 @@
 """Vectors in memory that processes share: who sees them, who reads them, and that nothing is left of them."""
 
-import contextlib
 import gc
 import os
 import resource
-import subprocess
-import sys
 import threading
 import tracemalloc
 from collections.abc import Iterator
@@ -20,31 +17,7 @@ from ps_common.memory import Unshared
 from ps_common.messages import NOT_SHARED
 from ps_common.shared_memory import SharedMemory
 from support_disks import small_disk
-
-OTHER = """
-import sys
-from ps_common.shared_memory import SharedMemory
-memory = SharedMemory()
-vector = memory.allocate({nbytes})
-vector[...] = 5
-print(memory.pid, memory.descriptor(vector), memory.place, flush=True)
-sys.stdin.readline()
-print(vector.tolist()[:4], flush=True)
-"""
-
-
-@contextlib.contextmanager
-def other_process(nbytes: int) -> Iterator[tuple[subprocess.Popen[str], int, int, str]]:
-    """Another process that has allocated a vector full of 5: the process, its pid, descriptor and place."""
-    command = [sys.executable, "-c", OTHER.format(nbytes=nbytes)]
-    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    try:
-        assert child.stdout is not None
-        pid, descriptor, place = child.stdout.readline().split()
-        yield child, int(pid), int(descriptor), place
-    finally:
-        child.kill()
-        child.communicate()
+from support_memory import other_process
 
 
 @pytest.fixture

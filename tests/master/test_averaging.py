@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from paramserver.averaging import SUM_DTYPES, add, divide, factors
+from paramserver.averaging import BLOCK, SUM_DTYPES, Mean, add, divide, factors
 from ps_common.layout import DTYPES
 
 BOUNDED = settings(deadline=None, max_examples=80)
@@ -126,3 +126,76 @@ def test_unaligned_bytes_are_averaged_as_aligned_ones():
     unaligned = np.frombuffer(b"x" + values.tobytes(), np.uint8)[1:].view(np.float32)
     assert not unaligned.flags.aligned
     assert mean_of([unaligned, values], (1, 3)).tolist() == values.tolist()
+
+
+# -- the mean in the making -------------------------------------------------------------------------------
+
+
+@st.composite
+def splits(draw):
+    """How many parts there are, and how many of them are added at once."""
+    left, split = draw(st.integers(1, 7)), []
+    while left:
+        split.append(draw(st.integers(1, left)))
+        left -= split[-1]
+    return split
+
+
+@BOUNDED
+@given(
+    splits(),
+    st.sampled_from(DTYPES),
+    st.sampled_from([0, 1, 7, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 3]),
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, 2**32),
+)
+def test_in_however_many_steps_parts_are_added_the_mean_has_the_same_bits(
+    split, dtype, size, are_equal, is_scratched, seed
+):
+    rng = np.random.default_rng(seed)
+    count = sum(split)
+    weights = (1,) * count if are_equal else factors(rng.integers(1, 50, count).tolist())
+    parts = [rng.normal(size=size).astype(dtype) for _ in weights]
+    expected = mean_of(parts, weights)
+    out = np.full(size, np.nan, dtype)  # what was there before must not matter
+    mean, lent, at = Mean(out), [part.copy() for part in parts], 0
+    mirrors = [np.empty(size, dtype), lent[-1]]  # one is among the last parts
+    for many in split:
+        assert (mean.added, mean.is_closed) == (at, False)
+        some, is_last = slice(at, at + many), at + many == count
+        mean.add(lent[some], weights[some], sum(weights) * is_last, mirrors if is_last else ())
+        if is_scratched and not is_last:  # what is added may be overwritten
+            for part in lent[some]:
+                part.fill(np.nan)
+        at += many
+    assert (mean.added, mean.is_closed) == (count, True)
+    assert mean.out is out
+    for vector in (out, *mirrors):
+        assert vector.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_part_may_hold_the_mean_in_the_end(dtype):
+    rng = np.random.default_rng(5)
+    parts = [rng.normal(size=BLOCK + 9).astype(dtype) for _ in range(4)]
+    expected = mean_of(parts, (1, 2, 3, 4))
+    mean = Mean(np.empty(BLOCK + 9, dtype))
+    mean.add(parts, (1, 2, 3, 4), 10, mirrors=parts)
+    assert {part.tobytes() for part in (*parts, mean.out)} == {expected.tobytes()}
+
+
+def test_a_sum_of_float16_that_is_no_float16_survives_until_the_last_part_comes():
+    parts = [np.full(4, 60_000, np.float16), np.full(4, 40_064, np.float16)]
+    mean = Mean(np.zeros(4, np.float16))
+    mean.add(parts[:1], (1,))
+    assert not mean.out.any(), "a sum too wide for it is not kept in it"
+    mean.add(parts[1:], (1,), 2)
+    assert mean.out.tolist() == [50_048] * 4
+
+
+def test_a_single_part_is_its_mean_and_is_copied_exactly():
+    part = np.array([0.1, -0.0, np.inf], np.float32)
+    mean, mirror = Mean(np.empty(3, np.float32)), np.empty(3, np.float32)
+    mean.add([part], (1,), 1, [mirror])
+    assert mean.out.tobytes() == mirror.tobytes() == part.tobytes()

@@ -88,7 +88,7 @@ def test_the_record_has_everyone_who_was_ever_here_and_their_times():
     here.units = 3
     first, second = members.records()
     assert first == {
-        "name": "a", "host": "host", "pid": 12, "device": "cpu", "units": 0, "samples": 0, "transport": "tcp",
+        "name": "a", "host": "host", "pid": 12, "device": "cpu", "units": 0, "samples": 0, "transport": None,
         "compute_seconds": 1.0, "wait_seconds": 0.5, "transfer_seconds": 0.25,
     }  # fmt: skip
     assert (second["name"], second["units"]) == ("b", 3)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -107,16 +107,21 @@ class World:
     def release(self) -> None:
         (self.folder / "hold").unlink()
 
-    def start(self, command: str, *arguments: object, **environment: str) -> Command:
-        """Start one of the commands."""
+    def start(
+        self, command: str, *arguments: object, under: Sequence[str] = (), **environment: str
+    ) -> Command:
+        """Start one of the commands; under another one, that limits or separates it."""
         log = self.folder / f"{len(self._commands)}-{command}.log"
-        started = Command([str(BIN / command), *map(str, arguments)], log, self.folder, environment)
+        words = [*under, str(BIN / command), *map(str, arguments)]
+        started = Command(words, log, self.folder, environment)
         self._commands.append(started)
         return started
 
-    def run(self, command: str, *arguments: object, **environment: str) -> tuple[int, str]:
+    def run(
+        self, command: str, *arguments: object, under: Sequence[str] = (), **environment: str
+    ) -> tuple[int, str]:
         """Run one of the commands to its end; its exit code and everything it said."""
-        started = self.start(command, *arguments, **environment)
+        started = self.start(command, *arguments, under=under, **environment)
         return started.wait(), started.said
 
     def cluster(

@@ -10,6 +10,7 @@ from ps_common import address, arrays, command
 from ps_common import messages as m
 from ps_common.errors import UsageError
 from ps_common.loader import file_digest
+from ps_common.saying import say
 from ps_worker.loop import Loop, Working, libraries
 
 
@@ -72,12 +73,10 @@ def cli(
         libraries=libraries(),
     )
     if not quiet:
-        print(
-            f"{name}: computing on {place}, looking for the master at {master}", file=sys.stderr, flush=True
-        )
+        say(f"{name}: computing on {place}, looking for the master at {master}")
     left = Loop(join, working).run()
     if left.exit_code:
-        print(f"ps-worker: {left.reason}", file=sys.stderr)
+        say(f"ps-worker: {left.reason}")
     return left.exit_code
 
 

@@ -19,6 +19,7 @@ from ps_common import address
 from ps_common import messages as m
 from ps_common.arrays import Device
 from ps_common.errors import PeerError
+from ps_common.saying import say
 from ps_common.shared_memory import SharedMemory
 from ps_common.signals import WakePipe
 from ps_common.wire import Buffer, decode, encode
@@ -135,7 +136,7 @@ class Loop:
 
     def _note(self, effect: Note) -> None:
         if not self._working.is_quiet:
-            print(f"{self._machine.name}: {effect.text}", file=sys.stderr, flush=True)
+            say(f"{self._machine.name}: {effect.text}")
 
     def _leave(self, effect: Exit) -> None:
         self._exit = effect

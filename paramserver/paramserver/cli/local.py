@@ -11,6 +11,7 @@ import click
 from paramserver.cli.options import CommonOptions, common_options
 from paramserver.cluster import ClusterError, LocalCluster
 from ps_common import arrays, command
+from ps_common.saying import say
 
 
 @click.command(context_settings={"auto_envvar_prefix": "PS", "show_default": True})
@@ -57,7 +58,7 @@ def cli(
         code = cluster.wait_exit()
         if code > 128 and not signals:
             text = f"the master was killed by signal {code - 128}; with --checkpoint, start again to go on"
-            print(f"ps-local: {text}", file=sys.stderr)
+            say(f"ps-local: {text}")
         return code
     except _SecondSignal:
         return 128 + signals[-1]
@@ -65,7 +66,7 @@ def cli(
         if signals and error.exit_code == 128 + signal.SIGTERM:
             return 0  # asked to stop before the master had begun
         if not error.is_shown:
-            print(f"ps-local: {error}", file=sys.stderr)
+            say(f"ps-local: {error}")
         return error.exit_code
     finally:
         cluster.close()

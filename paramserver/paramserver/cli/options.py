@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from ps_common.errors import UsageError
 
@@ -94,12 +95,9 @@ class CommonOptions:
         overrides = parse_settings(given.pop("settings"))
         for flag in _PLAN_FLAGS:
             value = given.pop(flag)
-            if value is not None:
-                overrides.setdefault(flag, value)
+            if value is not None and (flag not in overrides or not _is_from_environment(flag)):
+                overrides[flag] = value  # more definite than --set, unless only the environment says it
         parse_every(given["checkpoint_every"])
-        for path in (given["out"], given["json_path"]):
-            if path is not None and not path.absolute().parent.is_dir():
-                path.absolute().parent.mkdir(parents=True)
         return cls(overrides=overrides, **given)
 
     def to_flags(self) -> list[str]:
@@ -119,6 +117,11 @@ class CommonOptions:
             if value is not None:
                 flags += [flag, str(value)]
         return [*flags, "--quiet"] if self.quiet else flags
+
+
+def _is_from_environment(flag: str) -> bool:
+    context = click.get_current_context(silent=True)
+    return context is not None and context.get_parameter_source(flag) is ParameterSource.ENVIRONMENT
 
 
 def parse_settings(settings: tuple[str, ...]) -> dict[str, str]:

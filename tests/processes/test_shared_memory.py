@@ -1,0 +1,266 @@
+"""Weights through shared memory or over TCP, chosen or found out: the same bits, and nothing is left."""
+
+import os
+import signal
+import subprocess
+
+import pytest
+
+from paramserver import checkpoint
+from processes import jobs
+from processes.world import events, eventually
+from ps_common import segments
+
+TRANSPORTS = ("shm", "tcp", "auto")
+USED = {"shm": "shm", "tcp": "tcp", "auto": "shm"}  # by workers on the master's machine
+EVERY_ROUND = ("--checkpoint-every", "1round")
+WIDE_BYTES = 3 * 4 * (784 * 1000 + 1000 + 1000 * 3 + 3)  # of the weights and Adam's two slots, at least
+ELSEWHERE = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")  # sees no other process
+CRAMPED = ("prlimit", "--fsize=65536:65536")  # no file may be larger, and a segment is a file
+
+
+def transports(record):
+    """How the weights of the workers that trained went."""
+    return {worker["transport"] for worker in record["workers"] if worker["samples"]}
+
+
+def mapped(pid):
+    """How many segments a process has mapped."""
+    with open(f"/proc/{pid}/maps") as maps:
+        lines = maps.readlines()
+    assert not any("/dev/shm/" in line for line in lines), "a segment with a name could be left"
+    return sum(segments.NAME in line for line in lines)
+
+
+def descriptors(pid):
+    """How many descriptors of segments a process has open, those of its mappings included."""
+    links = [os.readlink(f"/proc/{pid}/fd/{number}") for number in os.listdir(f"/proc/{pid}/fd")]
+    return sum(f"memfd:{segments.NAME}" in link for link in links)
+
+
+# -- the same bits ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_weights_have_the_same_bits_whichever_way_they_go(world, undisturbed, transport, workers):
+    """More shards than workers, large enough for several threads, evaluated on the way."""
+    record = world.record(jobs.WIDE, workers, ("--transport", transport))
+    assert record["weights_sha256"] == undisturbed(jobs.WIDE)
+    assert transports(record) == {USED[transport]}
+    assert [set(entry) >= {"loss", "accuracy"} for entry in record["history"]] == [True, True]
+    rounds = record["rounds"]
+    if transport == "tcp":
+        assert record["bytes_received"] > rounds * 6 * WIDE_BYTES
+    else:
+        assert record["bytes_received"] + record["bytes_sent"] < WIDE_BYTES, "only messages, and the rows"
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_evaluation_and_dropout_are_the_same_on_every_way(world, undisturbed, transport):
+    record = world.record(jobs.ADAM, 2, ("--transport", transport))
+    assert record["weights_sha256"] == undisturbed(jobs.ADAM)
+    other = world.record(jobs.ADAM, 1, ("--transport", "tcp"))
+    assert record["history"] == other["history"]
+
+
+@pytest.mark.parametrize(("first", "then"), [("shm", "tcp"), ("tcp", "shm")])
+def test_a_checkpoint_of_one_way_goes_on_in_the_other(world, undisturbed, first, then):
+    kept = world.folder / "kept"
+    flags = ("--checkpoint", kept, *EVERY_ROUND)
+    before = world.record(jobs.ADAM, 2, (*flags, "--epochs", 2, "--transport", first))
+    after = world.record(jobs.ADAM, 2, (*flags, "--transport", then))
+    assert (before["rounds"], after["rounds"]) == (6, 12)
+    assert (transports(before), transports(after)) == ({first}, {then})
+    assert after["weights_sha256"] == undisturbed(jobs.ADAM)
+
+
+@pytest.mark.parametrize("transport", ["shm", "tcp"])
+def test_a_late_joiner_changes_no_bit(world, undisturbed, transport):
+    world.hold()
+    with world.cluster(jobs.GATED, 1, ("--transport", transport)) as cluster:
+        world.held(cluster)
+        cluster.start_worker()
+        cluster.start_worker()
+        cluster.wait_for("worker-3 joined")
+        world.release()
+        record = cluster.wait(60)
+    assert record["weights_sha256"] == undisturbed(jobs.GATED)
+    assert len(record["workers"]) == 3
+    assert transports(record) == {transport}
+
+
+# -- faults -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("transport", ["shm", "tcp"])
+def test_a_worker_killed_in_mid_run_changes_no_bit(world, undisturbed, transport):
+    world.hold()
+    with world.cluster(jobs.GATED, 3, ("--transport", transport)) as cluster:
+        cluster.kill_worker(world.held(cluster))
+        world.release()
+        record = cluster.wait(60)
+    assert record["weights_sha256"] == undisturbed(jobs.GATED)
+    assert len(events(record, "loss")) == 1
+    assert transports(record) == {transport}
+
+
+@pytest.mark.parametrize("transport", ["shm", "tcp"])
+def test_a_worker_frozen_over_several_rounds_changes_no_bit_when_it_goes_on(world, undisturbed, transport):
+    """It wakes in the middle of a unit that others have done long since, and writes on in its memory."""
+    world.hold()
+    with world.cluster(jobs.GATED, 2, ("--transport", transport)) as cluster:
+        frozen = world.held(cluster)
+        cluster.kill_worker(frozen, signal.SIGSTOP)
+        cluster.wait_for("is lost: not heard of", 20)
+        world.release()
+        cluster.wait_for("epoch 2 of 4", 20)
+        cluster.kill_worker(frozen, signal.SIGCONT)
+        record = cluster.wait(60)
+        assert cluster.workers[frozen].process.wait(10) in (0, 69)  # it may find nobody at home any more
+    assert record["weights_sha256"] == undisturbed(jobs.GATED)
+    assert transports(record) == {transport}
+
+
+@pytest.mark.parametrize("transport", ["shm", "tcp"])
+def test_the_master_killed_in_mid_run_changes_no_bit(world, undisturbed, transport):
+    world.hold()
+    kept = world.folder / "kept"
+    flags = ("--transport", transport, "--checkpoint", kept, *EVERY_ROUND)
+    with world.cluster(jobs.GATED, 2, flags) as cluster:
+        world.held(cluster)
+        eventually(lambda: checkpoint.checkpoints(kept), "a checkpoint is written")
+        cluster.kill_master()
+        cluster.start_master()
+        cluster.wait_for("resuming run .* at round [1-9]")
+        world.release()
+        record = cluster.wait(60)
+        assert [worker.process.wait(10) for worker in cluster.workers] == [0, 0], "they stayed"
+    assert (record["term"], record["weights_sha256"]) == (2, undisturbed(jobs.GATED))
+    assert transports(record) == {transport}
+
+
+# -- nothing is left --------------------------------------------------------------------------------------
+
+
+def test_memory_of_workers_that_are_gone_is_given_back(world):
+    """One worker after the other works and is killed: the master maps no more than with the first."""
+    world.hold()
+    counts = []
+    with world.cluster(jobs.GATED.replace("epochs=4", "epochs=9"), 1) as cluster:
+        for number in range(4):
+            pid = cluster.workers[number].process.pid
+            eventually(lambda pid=pid: (world.folder / f"held-{pid}").exists(), "it works and is held")
+            master = cluster.master.process.pid
+            counts.append((mapped(master), descriptors(master)))
+            cluster.kill_worker(number)
+            eventually(
+                lambda n=number: cluster.master_log().count("is lost: not heard of") == n + 1, "it is missed"
+            )
+            cluster.start_worker()
+        world.release()
+        assert cluster.wait(60)["status"] == "finished"
+    assert counts[0][0] >= 3, "two of its own, and one of the worker's"
+    assert max(counts) <= (5, 7), f"at most two of the worker's, and one that the last has lent: {counts}"
+
+
+def test_memory_of_masters_that_are_gone_is_given_back(world):
+    """One master after the other is killed under a worker: it maps no more than with the first."""
+    world.hold()
+    flags = ("--checkpoint", world.folder / "kept", *EVERY_ROUND)
+    counts = []
+    with world.cluster(jobs.GATED.replace("epochs=4", "epochs=9"), 1, flags) as cluster:
+        worker = cluster.workers[0].process.pid
+        held = world.folder / f"held-{worker}"
+        for _ in range(4):
+            eventually(held.exists, "it works and is held")
+            counts.append((mapped(worker), descriptors(worker)))
+            cluster.kill_master()
+            cluster.start_master()
+            cluster.wait_for("worker-1 joined")
+            world.release()
+            held.unlink()
+            version = checkpoint.checkpoints(world.folder / "kept")[0].name
+            eventually(
+                lambda v=version: checkpoint.checkpoints(world.folder / "kept")[0].name > v, "it goes on"
+            )
+            world.hold()
+        world.release()
+        assert cluster.wait(60)["status"] == "finished"
+    assert max(counts) <= (4, 8), f"its two vectors and the two of one master: {counts}"
+
+
+@pytest.mark.parametrize(("transport", "least"), [("shm", 2), ("tcp", 0)])
+def test_segments_are_mapped_where_they_are_used_and_have_no_name(world, transport, least):
+    before = mapped(os.getpid())
+    world.hold()
+    with world.cluster(jobs.GATED, 2, ("--transport", transport)) as cluster:
+        number = world.held(cluster)
+        pids = [cluster.master.process.pid, cluster.workers[number].process.pid]
+        counts = [mapped(pid) for pid in pids]
+        world.release()
+        cluster.wait(60)
+    assert min(counts) >= least
+    assert transport == "shm" or counts[0] == 0
+    assert mapped(os.getpid()) == before
+
+
+# -- where memory is not shared, or there is too little ----------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def elsewhere():
+    """What starts a process that sees no other one; as root, or where the system allows it to anybody."""
+    for under in (ELSEWHERE, (*ELSEWHERE[:1], "--user", "--map-root-user", *ELSEWHERE[1:])):
+        if subprocess.run([*under, "true"], capture_output=True).returncode == 0:
+            return under
+    pytest.skip("this system allows no PID namespace of one's own")
+
+
+def test_a_worker_that_shares_no_memory_is_refused_where_it_must_and_told_why(world, elsewhere):
+    with world.cluster(workers=0, flags=("--workers", 1, "--transport", "shm")) as cluster:
+        code, said = world.run("ps-worker", "--master", cluster.address, under=elsewhere)
+        assert code == 2
+        assert "the master was started with --transport shm, and this worker shares no memory with it" in said
+        assert said.count("shares no memory") == 1
+        assert "Traceback" not in said
+        cluster.start_worker()
+        record = cluster.wait(60)
+    assert transports(record) == {"shm"}
+    assert len(events(record, "refusal")) == 1
+
+
+@pytest.mark.parametrize("near", [0, 1])
+def test_a_worker_that_shares_no_memory_trains_over_tcp_where_it_may(world, undisturbed, elsewhere, near):
+    with world.cluster(jobs.WIDE, near, ("--workers", near + 1)) as cluster:
+        worker = world.start("ps-worker", "--master", cluster.address, "--name", "far", under=elsewhere)
+        record = cluster.wait(60)
+        assert worker.wait(10) == 0
+    assert record["weights_sha256"] == undisturbed(jobs.WIDE)
+    assert {w["name"]: w["transport"] for w in record["workers"] if w["samples"]} == (
+        {"far": "tcp", "worker-1": "shm"} if near else {"far": "tcp"}
+    )
+
+
+def test_a_worker_without_memory_to_share_trains_over_tcp_and_says_so(world, undisturbed):
+    with world.cluster(jobs.WIDE, 1, ("--workers", 2)) as cluster:
+        worker = world.start("ps-worker", "--master", cluster.address, "--name", "cramped", under=CRAMPED)
+        record = cluster.wait(60)
+        assert worker.wait(10) == 0
+    assert record["weights_sha256"] == undisturbed(jobs.WIDE)
+    assert {w["name"]: w["transport"] for w in record["workers"]} == {"cramped": "tcp", "worker-1": "shm"}
+    assert worker.said.count("go over the network, not through memory: no segment of") == 1
+
+
+def test_a_master_without_memory_to_share_sends_weights_over_tcp(world, undisturbed):
+    address, out = world.folder / "address", world.folder / "record.json"
+    flags = ("--bind", "tcp://127.0.0.1:0", "--address-file", address, "--json", out, "--workers", 2)
+    master = world.start("ps-server", world.job(jobs.WIDE), *flags, under=CRAMPED)
+    eventually(address.exists, "it listens")
+    workers = [world.start("ps-worker", "--master", address.read_text()) for _ in range(2)]
+    assert master.wait(60) == 0, master.said
+    assert [worker.wait(10) for worker in workers] == [0, 0]
+    record = world.json()
+    assert record["weights_sha256"] == undisturbed(jobs.WIDE)
+    assert record["bytes_sent"] > record["rounds"] * WIDE_BYTES
+    assert record["bytes_received"] < WIDE_BYTES, "contributions came through memory all the same"
