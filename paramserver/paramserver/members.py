@@ -43,6 +43,7 @@ class Member:
     last_lease: int = 0  # the last that it was given
     joined_lease: int = 0  # the last that anyone had been given when it was welcomed
     settled: int = 0  # the last lease whose contribution was counted
+    transport: str | None = None  # how its last weights came: "shm" or "tcp"
     version: int = -1  # of the weights it holds
     ahead: int = -1  # the version it has begun to pull before its lease
     units: int = 0
@@ -82,7 +83,7 @@ class Member:
             "device": self.join.device,
             "units": self.units,
             "samples": self.samples,
-            "transport": "shm" if self.vectors else "tcp" if self.units else None,  # None: nothing went yet
+            "transport": self.transport,
             "compute_seconds": round(self.compute_s, 6),
             "wait_seconds": round(self.wait_s, 6),
             "transfer_seconds": round(self.transfer_s, 6),
@@ -121,6 +122,7 @@ class Members:
     def remove(self, member: Member) -> None:
         del self._by_sender[member.sender]
         member.is_ready = False
+        member.vectors.clear()  # so that its memory goes with it; what the round has borrowed, the round holds
         self._names.discard(member.name)
         self._numbers.clear()
         self.gone.append(member)

@@ -115,6 +115,7 @@ class Work(abc.ABC):
             if why_not:
                 text = f"weights of {member.name} come over the network, not through memory: {why_not}"
                 self._outbox.note("transport", text, worker=member.name, urgent=True)
+        member.transport = "tcp" if why_not else "shm"
         if why_not:
             round_.announce(lease.unit.shard, range(lease.grant))
 
@@ -238,6 +239,7 @@ class Work(abc.ABC):
         lease.is_here = member.here == (lease.slot, self.progress.version)
         if self._shares_memory_with(member):
             lease.descriptor = self.canonical.descriptor
+            lease.grant = 0  # its weights are expected to stay where they are
         if lease.unit.kind != "evaluate":  # which leaves the weights as they are
             member.here = None
 

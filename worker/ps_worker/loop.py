@@ -69,6 +69,7 @@ class Loop:
         self._context = zmq.Context(io_threads=1)
         self._socket = self._context.socket(zmq.DEALER)
         self._exit: Exit | None = None
+        self._told = ""  # why memory is not shared
         self._asked_at: float | None = None  # to stop
 
     def run(self) -> Exit:
@@ -93,6 +94,7 @@ class Loop:
             if self._wake.fileno() in ready:
                 self._wake.clear()
                 for outcome in self._computing.take():
+                    self._tell_why_not_shared()
                     self._perform(self._machine.done(outcome, time.monotonic()))
             if self._socket in ready:
                 self._receive()
@@ -105,6 +107,12 @@ class Loop:
                 self._asked_at = now
                 self._note(Note("asked to stop: leaving after the unit in hand"))
                 self._perform(self._machine.stop(now))
+
+    def _tell_why_not_shared(self) -> None:
+        """Say once why weights cannot lie in memory that a master on this machine sees."""
+        if self._memory.why_not != self._told:
+            self._told = self._memory.why_not
+            self._note(Note(f"weights go over the network, not through memory: {self._told}"))
 
     def _receive(self) -> None:
         for _ in range(MESSAGES_AT_ONCE):

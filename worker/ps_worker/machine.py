@@ -241,7 +241,8 @@ class Worker:
             self._on_rejoin(m.Rejoin(), (), now)  # the welcome was of a term gone by
 
     def _on_stop(self, message: m.Stop, payloads: Sequence[memoryview], now: float) -> None:
-        self._leave(now, message.exit_code, message.reason)
+        self._effects.append(Send(m.Leave("the run failed" if message.exit_code else message.reason[:1000])))
+        self._exit(message.exit_code, message.reason)
 
     # -- the unit in hand -----------------------------------------------------------------------------
 

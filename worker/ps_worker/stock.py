@@ -56,7 +56,7 @@ class Stock:
         if self._job is None or self._job.digest != job.digest:
             self.layout, self._base, self.version = None, None, -1
             self._data.clear()
-        self._welcome, self._job, self._pulling = welcome, job, -1
+        self._welcome, self._job, self._pulling, self._source = welcome, job, -1, None
         self._shared.clear()
         self._cut()
 
