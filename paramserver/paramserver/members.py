@@ -122,7 +122,7 @@ class Members:
     def remove(self, member: Member) -> None:
         del self._by_sender[member.sender]
         member.is_ready = False
-        member.vectors.clear()  # so that its memory goes with it; what the round has borrowed, the round holds
+        member.vectors.clear()  # its memory goes with it; what the round has borrowed, the round holds
         self._names.discard(member.name)
         self._numbers.clear()
         self.gone.append(member)
