@@ -3,6 +3,7 @@
 `--resume auto` takes the newest valid one of this job; each that is skipped is named with the reason.
 """
 
+import contextlib
 import dataclasses
 import queue
 import re
@@ -95,6 +96,8 @@ class Writer:
         self._thread.start()
 
     def put(self, snapshot: Snapshot) -> None:
+        with contextlib.suppress(queue.Empty):
+            self._waiting.get_nowait()  # the newer one counts; the older would only hold memory
         self._waiting.put(snapshot)
 
     def close(self, timeout_s: float) -> bool:
@@ -105,13 +108,8 @@ class Writer:
 
     def _run(self) -> None:
         while (snapshot := self._waiting.get()) is not None:
-            while not self._waiting.empty():
-                newer = self._waiting.get()
-                if newer is None:
-                    self._write(snapshot)
-                    return
-                snapshot = newer
             self._write(snapshot)
+            snapshot = None  # let go of its vector while waiting
 
     def _write(self, snapshot: Snapshot) -> None:
         try:

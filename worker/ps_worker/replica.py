@@ -186,8 +186,10 @@ class Replica:
         return self._hosts[slot]
 
     def _load(self, base: HostArray | None) -> None:
-        if base is not None or self._device.index is not None:
-            self.vector[...] = to_device(self._host if base is None else base, self._device)
+        if base is not None:
+            self._host[...] = base  # the slot holds what the unit begins with; on the CPU it is the vector
+        if self._device.index is not None:
+            self.vector[...] = to_device(self._host, self._device)
 
     def _begin(self, base: HostArray | None, shard: int) -> dict[str, Array]:
         """Load the canonical weights; return the optimizer's slots as the plan wants them."""
