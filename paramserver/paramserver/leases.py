@@ -34,7 +34,6 @@ class Lease:
     number: int
     unit: Unit
     sender: bytes
-    began_at: float
     deadline: float
     grant: int
     slot: int = 0  # which of the worker's vectors to compute in

@@ -88,7 +88,7 @@ class Leasing:
     def _lease(self, stage: Stage, shard: int, member: Member, grant: int, now: float) -> Lease:
         self._number += 1
         deadline = now + self._settings.lease_timeout_s
-        lease = Lease(self._number, stage.units[shard], member.sender, now, deadline, grant)
+        lease = Lease(self._number, stage.units[shard], member.sender, deadline, grant)
         stage.begin(lease)
         member.lease = member.last_lease = lease.number
         member.is_ready = False

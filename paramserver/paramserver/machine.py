@@ -16,7 +16,7 @@ from paramserver.progress import Progress
 from paramserver.settings import Settings
 from paramserver.work import Payloads, Work
 from ps_common import messages as m
-from ps_common.errors import PeerError
+from ps_common.errors import PeerError, TimedOut
 from ps_common.job import Description
 from ps_common.memory import Heap, Memory
 
@@ -216,7 +216,7 @@ class Master(Work):
         if text:
             self._outbox.note("waiting", text)
         if self._waiting.is_over(now):
-            self._end(now, 75, self._waiting.last_words(len(self.members), wanted))
+            self._end(now, TimedOut.exit_code, self._waiting.last_words(len(self.members), wanted))
 
     def snapshot(self) -> Snapshot | None:
         """The run as it stands at the last closed version; None before the weights are initialised."""

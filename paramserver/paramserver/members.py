@@ -13,7 +13,7 @@ from typing import Any
 from paramserver.settings import Settings
 from ps_common import messages as m
 from ps_common.arrays import HostArray
-from ps_common.errors import DataError
+from ps_common.errors import DataError, JobMismatch, ProtocolMismatch, TimedOut, UsageError
 from ps_common.messages import Join, Push
 
 NAME_MAX = 200  # leaves room for a number within what the protocol allows a name
@@ -35,7 +35,6 @@ class Member:
     sender: bytes
     name: str
     join: Join
-    joined_at: float
     seen_at: float
     number: int = 0  # of its join
     idle: dict[bytes, "Member"] = dataclasses.field(default_factory=dict, repr=False)  # of all members
@@ -84,6 +83,7 @@ class Member:
             "units": self.units,
             "samples": self.samples,
             "transport": self.transport,
+            "rejections": self.rejections,
             "compute_seconds": round(self.compute_s, 6),
             "wait_seconds": round(self.wait_s, 6),
             "transfer_seconds": round(self.transfer_s, 6),
@@ -113,7 +113,7 @@ class Members:
     def add(self, sender: bytes, join: Join, now: float) -> Member:
         """Make the sender a member, under the name it wishes or that name with a number."""
         name = self._free_name(_printable(join.name) or "worker")
-        member = Member(sender, name, join, joined_at=now, seen_at=now, idle=self.idle, number=self._joins)
+        member = Member(sender, name, join, seen_at=now, idle=self.idle, number=self._joins)
         self._joins += 1
         self._by_sender[sender] = member
         self._names.add(name)
@@ -157,26 +157,27 @@ def refusal_of(join: Join, code: str, members: int, settings: Settings, place: s
     """Why a worker may not join, or None. `code` is the SHA-256 of the master's job file."""
     if join.protocol != m.PROTOCOL:
         return m.Refused(
-            76,
+            ProtocolMismatch.exit_code,
             f"the master speaks protocol {m.PROTOCOL}, the worker {join.protocol}; "
             "install the same version of paramserver on both",
         )
     if join.job_code and join.job_code != code:
         return m.Refused(
-            76,
+            JobMismatch.exit_code,
             f"the worker was given another job: its file has SHA-256 {join.job_code[:12]}, the master's "
             f"{code[:12]}; start both from the same job file, or the worker without --job",
         )
     if settings.transport == "shm" and (not place or join.place != place):
         return m.Refused(
-            2,
+            UsageError.exit_code,
             "the master was started with --transport shm, and this worker shares no memory with it "
             "(another machine, container or user); start it there, or the master with --transport auto",
         )
     if settings.workers_max is not None and members >= settings.workers_max:
         most = settings.workers_max
         return m.Refused(
-            75, f"the run takes at most {most} workers and has them; try again when one has left"
+            TimedOut.exit_code,
+            f"the run takes at most {most} workers and has them; try again when one has left",
         )
     return None
 

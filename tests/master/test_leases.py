@@ -10,7 +10,7 @@ A, B, C = b"a", b"b", b"c"
 
 
 def lease(stage: Stage, shard: int, number: int = 1, deadline: float = 60.0) -> Lease:
-    made = Lease(number, stage.units[shard], A, 0.0, deadline, 0)
+    made = Lease(number, stage.units[shard], A, deadline, 0)
     stage.begin(made)
     return made
 

@@ -54,7 +54,7 @@ class Lent(Case):
 
     def lease(self, worker, shard, slot):
         self.leases += 1
-        return Lease(self.leases, Unit("train", 0, shard), worker.member.sender, 0.0, 1.0, 0, slot=slot)
+        return Lease(self.leases, Unit("train", 0, shard), worker.member.sender, 1.0, 0, slot=slot)
 
     def push(self, worker, shard):
         """The worker computes a shard's unit where it is told to, and the round borrows it."""
@@ -133,7 +133,7 @@ def test_real_memory_of_another_process_is_borrowed_and_what_is_none_is_refused(
     with other_process(SMALL.nbytes) as (child, pid, descriptor, place):
         join = m.Join(m.PROTOCOL, "real", "host", pid, "cpu", "", "numpy", place)
         member = case.members.add(b"real", join, 0.0)
-        lease = Lease(1, Unit("train", 0, case.shards[0]), b"real", 0.0, 1.0, 0)
+        lease = Lease(1, Unit("train", 0, case.shards[0]), b"real", 1.0, 0)
         with pytest.raises(PeerError, match="is no segment of this project"):
             borrow(case.round, member, lease, 1, memory, SMALL.nbytes)  # what it prints to
         assert "cannot be opened" in borrow(case.round, member, lease, 4000, memory, SMALL.nbytes)

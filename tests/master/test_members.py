@@ -66,7 +66,7 @@ def test_a_sender_is_a_member_until_it_is_removed():
     members = Members()
     member = members.add(b"a", JOIN, 5.0)
     assert (members.get(b"a"), members.get(b"b"), len(members), list(members)) == (member, None, 1, [member])
-    assert (member.joined_at, member.seen_at, member.version, member.is_ready) == (5.0, 5.0, -1, False)
+    assert (member.seen_at, member.version, member.is_ready) == (5.0, -1, False)
     members.remove(member)
     assert (members.get(b"a"), len(members), list(members), list(members.gone)) == (None, 0, [], [member])
 
@@ -88,7 +88,8 @@ def test_the_record_has_everyone_who_was_ever_here_and_their_times():
     here.units = 3
     first, second = members.records()
     assert first == {
-        "name": "a", "host": "host", "pid": 12, "device": "cpu", "units": 0, "samples": 0, "transport": None,
+        "name": "a", "host": "host", "pid": 12, "device": "cpu", "units": 0, "samples": 0,
+        "transport": None, "rejections": 0,
         "compute_seconds": 1.0, "wait_seconds": 0.5, "transfer_seconds": 0.25,
     }  # fmt: skip
     assert (second["name"], second["units"]) == ("b", 3)

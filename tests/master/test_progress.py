@@ -15,7 +15,7 @@ from support_jobs import description
 def finish(stage: Stage, job: Description) -> None:
     """Do a stage's units: the loss is the round's number in training and the shard's in evaluation."""
     for number, (shard, unit) in enumerate(stage.units.items()):
-        lease = Lease(number, unit, b"w", 0.0, 9.0, 0)
+        lease = Lease(number, unit, b"w", 9.0, 0)
         stage.begin(lease)
         n = float(job.schedule.samples(stage.round, shard)) if stage.kind == "train" else 4.0
         loss = (stage.round if stage.kind == "train" else shard) * n

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from ps_common import messages as m
-from ps_common.errors import PeerError
+from ps_common.errors import LayoutMismatch, MasterUnreachable, PeerError, ProtocolMismatch, TimedOut
 from ps_common.job import Description
 from ps_common.memory import Heap, Memory
 from ps_common.wire import checksum
@@ -159,7 +159,7 @@ class Worker:
         try:
             job = Description.from_plain(message.job)
         except PeerError as error:  # the same would come again
-            self._leave(now, 76, f"the master's job cannot be read: {error}")
+            self._leave(now, ProtocolMismatch.exit_code, f"the master's job cannot be read: {error}")
             return
         self._last_lease = message.lease  # what was in hand is given up
         self._welcome, self._job, self.name = message, job, message.worker
@@ -200,7 +200,7 @@ class Worker:
             text = (
                 "the master's layout is not this job's here; start every worker from the same job and version"
             )
-            self._on_outcome(Failure(f"LayoutMismatch: {text}", "", 76), lease, now)
+            self._on_outcome(Failure(f"LayoutMismatch: {text}", "", LayoutMismatch.exit_code), lease, now)
             return
         why_not = self._stock.want(lease)
         if why_not:
@@ -344,10 +344,13 @@ class Worker:
         waited = f"{self._master_timeout_s:g} s"
         if self._welcome is None:
             question = "is it started, and is this its address?"
-            self._exit(69, f"nobody answers at the master's address for {waited}; {question}")
+            self._exit(
+                MasterUnreachable.exit_code,
+                f"nobody answers at the master's address for {waited}; {question}",
+            )
         else:
             heard = f"not heard of for {waited} ({self.state.value})"
-            self._exit(75, f"lost the master: {heard}; start it again and try again")
+            self._exit(TimedOut.exit_code, f"lost the master: {heard}; start it again and try again")
 
     def _retry_s(self) -> float:
         if self._welcome is None or self.state is State.JOINING:
