@@ -76,7 +76,7 @@ class Light:
     def perform(self, effects: Any) -> None:
         for effect in effects:
             kind = type(effect).__name__
-            if kind not in ("Send", "Prepare", "Compute", "Exit", "Note", "Cancel"):
+            if kind not in ("Send", "Prepare", "Compute", "Exit", "Note", "Cancel", "Connect"):
                 raise SystemExit(f"light workers do not know the effect {kind}")
             getattr(self, f"_{kind.lower()}", lambda effect: None)(effect)
 

@@ -158,14 +158,31 @@ def last_line(text: str) -> str:
 
 
 def memory(pid: int) -> dict[str, int]:
-    """VmHWM (peak), VmRSS, RssAnon and RssShmem of a process in bytes; empty once it is gone."""
+    """What a process has resident, in bytes; empty once it is gone.
+
+    VmHWM (peak), VmRSS, RssAnon, RssShmem; and `own`: what is there because of it, so without segments that
+    others made and it only sees.
+    """
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
         return {}
     wanted = ("VmHWM", "VmRSS", "RssAnon", "RssShmem")
     fields = (line.split() for line in lines)
-    return {f[0][:-1]: int(f[1]) * 1024 for f in fields if len(f) == 3 and f[0][:-1] in wanted}
+    found = {f[0][:-1]: int(f[1]) * 1024 for f in fields if len(f) == 3 and f[0][:-1] in wanted}
+    if found:
+        found["own"] = found["VmRSS"] - found["RssShmem"] + _own_segments(pid)
+    return found
+
+
+def _own_segments(pid: int) -> int:
+    """Bytes of the segments that a process made: who only sees one has it mapped, not open."""
+    total = 0
+    for path in Path(f"/proc/{pid}/fd").glob("*"):
+        with contextlib.suppress(OSError):
+            if os.readlink(path).startswith("/memfd:paramserver"):
+                total += path.stat().st_size
+    return total
 
 
 def cpu_seconds(pid: int) -> float | None:

@@ -163,9 +163,8 @@ def _fan_in(figures: Figures) -> list[str]:
 
 def _memory(figures: Figures) -> list[str]:
     head = [
-        "asked (used)", "parameters", "workers", "model MB", "master peak MB", "of it its own",
-        "of it shared",
-        "2 models + 64 MB", "3 models + 64 MB", "worker peak MB", "of it its own", "of it shared",
+        "asked (used)", "parameters", "workers", "model MB", "master peak MB", "its own",
+        "2 models + 64 MB", "3 models + 64 MB", "worker peak MB", "its own",
         "worker: models more than without us",
     ]  # fmt: skip
     rows = []
@@ -178,14 +177,12 @@ def _memory(figures: Figures) -> list[str]:
                 str(e["workers"]),
                 _mb(model),
                 _mb(master["VmHWM"]),
-                _mb(master["RssAnon"]),
-                _mb(master["RssShmem"]),
+                _mb(master["own"]),
                 _mb(2 * model + 64 * 2**20),
                 _mb(3 * model + 64 * 2**20),
                 _mb(worker["VmHWM"]),
-                _mb(worker["RssAnon"]),
-                _mb(worker["RssShmem"]),
-                f"{(worker['VmHWM'] - figures['alone_bytes']) / model:.2f}",
+                _mb(worker["own"]),
+                f"{(worker['own'] - figures['alone_bytes']) / model:.2f}",
             ]
         )
     flat = [

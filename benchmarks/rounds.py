@@ -78,6 +78,7 @@ def floor(setting: Setting, workers: int, plan: Plan) -> list[Sample]:
 
 CONTESTANTS: dict[str, Measure] = {
     "ours, auto": ours_by("--transport", "auto"),
+    "ours, auto, 2 servers": ours_by("--transport", "auto", "--servers", "2"),
     "ours, tcp": ours_by("--transport", "tcp"),
     "ours, tcp, 2 servers": ours_by("--transport", "tcp", "--servers", "2"),
     "gloo all_reduce": gloo,

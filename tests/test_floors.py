@@ -10,36 +10,38 @@ ROOT = Path(__file__).parent.parent
 TABLE = {
     0: "ps_common ps_common.errors ps_common.messages ps_worker",
     1: """
-        ps_common.arrays ps_common.fields ps_common.job ps_common.layout ps_common.memory ps_common.plan
+        ps_common.arrays ps_common.fields ps_common.gather ps_common.job ps_common.layout ps_common.memory
+        ps_common.plan
         ps_common.schedule ps_common.seeds ps_common.shards ps_common.spelling ps_common.vocabulary
         ps_common.wire
         """,
     2: """
-        paramserver.averaging paramserver.canonical paramserver.effects paramserver.gate paramserver.leases
-        paramserver.leasing paramserver.lending paramserver.members paramserver.pacing paramserver.progress
-        paramserver.rounds paramserver.settings
-        ps_worker.effects ps_worker.gather ps_worker.replica ps_worker.rows ps_worker.stock
+        paramserver.averaging paramserver.canonical paramserver.chunks paramserver.effects
+        paramserver.exchange paramserver.gate paramserver.leases paramserver.leasing
+        paramserver.lending paramserver.members paramserver.pacing paramserver.progress
+        paramserver.rounds paramserver.served paramserver.settings
+        ps_worker.effects ps_worker.replica ps_worker.rows ps_worker.stock
         ps_worker.nn ps_worker.nn.activations ps_worker.nn.blocks ps_worker.nn.bounds ps_worker.nn.dense
         ps_worker.nn.dropout ps_worker.nn.flatten ps_worker.nn.initializers ps_worker.nn.layer
         ps_worker.nn.losses ps_worker.nn.metrics ps_worker.nn.network ps_worker.nn.optimizers
         ps_worker.nn.regularizers ps_worker.nn.sequential ps_worker.nn.targets ps_worker.nn.totals
         ps_worker.nn.tree
         """,
-    3: "paramserver.machine paramserver.work ps_worker.machine",
+    3: "paramserver.averager paramserver.machine paramserver.work ps_worker.machine",
     4: """
         ps_common.data ps_common.data.csv_file ps_common.data.idx ps_common.data.npy_file
         ps_common.data.npz_file ps_common.data.opening ps_common.data.source
         ps_common.datasets ps_common.datasets.cache ps_common.datasets.catalogue ps_common.datasets.registry
         ps_common.datasets.samples ps_common.datasets.tables
-        ps_common.address ps_common.saying ps_common.loader ps_common.segments ps_common.shared_memory
-        ps_common.signals ps_common.weights_file
-        paramserver.checkpoint paramserver.cluster paramserver.log paramserver.loop paramserver.record
+        ps_common.address ps_common.files ps_common.saying ps_common.loader ps_common.segments ps_common.shared_memory
+        ps_common.signals ps_common.sockets ps_common.weights_file
+        paramserver.averager_loop paramserver.averagers paramserver.checkpoint paramserver.cluster paramserver.log paramserver.loop paramserver.record
         paramserver.serve paramserver.serving
         ps_worker.computing ps_worker.loop ps_worker.model
         """,
     5: """
         ps_common.cli ps_common.command ps_worker.cli
-        paramserver paramserver.cli paramserver.cli.local paramserver.cli.options paramserver.cli.server
+        paramserver paramserver.cli paramserver.cli.average paramserver.cli.local paramserver.cli.options paramserver.cli.server
         """,
 }
 FLOORS = {name: floor for floor, names in TABLE.items() for name in names.split()}

@@ -8,6 +8,7 @@ averaged but not trained, then the optimizer's slots. Runs begin at multiples of
 import dataclasses
 import functools
 import hashlib
+import itertools
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -130,13 +131,37 @@ class Layout:
         """The runs of a role as 1-d views."""
         return [vector[r.start : r.stop].view(r.dtype) for r in self.runs if r.role == role]
 
-    def chunks(self, chunk_bytes: int) -> tuple[ChunkSpan, ...]:
-        """The runs cut into pieces of at most `chunk_bytes` (a multiple of 64)."""
+    def chunks(self, chunk_bytes: int, start: int = 0, stop: int | None = None) -> tuple[ChunkSpan, ...]:
+        """The runs, or what of them lies in the bytes `start` to `stop`, in pieces of at most `chunk_bytes`.
+
+        chunk_bytes, start: multiples of 64. The pieces of a stretch are counted from 0.
+        """
         spans: list[ChunkSpan] = []
-        for run in self.runs:
-            for start in range(run.start, run.stop, chunk_bytes):
-                spans.append(ChunkSpan(len(spans), run.dtype, start, min(start + chunk_bytes, run.stop)))
+        for run in self._runs_between(start, self.nbytes if stop is None else stop):
+            for at in range(run.start, run.stop, chunk_bytes):
+                spans.append(ChunkSpan(len(spans), run.dtype, at, min(at + chunk_bytes, run.stop)))
         return tuple(spans)
+
+    def cuts(self, servers: int) -> tuple[tuple[int, int], ...]:
+        """The vector cut into as many stretches of equal size, to 64 bytes: first byte and end of each."""
+        step = ALIGNMENT * servers
+        ends = [min(self.nbytes, -(-self.nbytes * i // step) * ALIGNMENT) for i in range(servers + 1)]
+        return tuple(itertools.pairwise(ends))
+
+    def part(self, start: int, stop: int) -> "Layout":
+        """The layout of the bytes `start` (a multiple of 64) to `stop` alone, an entry a run."""
+        runs = self._runs_between(start, stop)
+        return Layout(Entry(str(i), (run.size,), run.dtype, run.role) for i, run in enumerate(runs))
+
+    def _runs_between(self, start: int, stop: int) -> list[Run]:
+        """What of the runs lies in these bytes."""
+        inside = []
+        for run in self.runs:
+            first, last = max(start, run.start), min(stop, run.stop)
+            if first < last:
+                size = (last - first) // np.dtype(run.dtype).itemsize
+                inside.append(Run(run.role, run.dtype, first, size))
+        return inside
 
     def weights_sha256(self, vector: HostArray) -> str:
         """SHA-256 of the weights alone: what two runs are compared by."""

@@ -32,6 +32,26 @@ Rules that make every message safe to lose, repeat or reorder:
 A message is one msgpack header frame, `[kind, field, field, ...]`, and the raw payload frames named above:
 C-order, little-endian, no framing of their own. Payload frames carry an xxh3-64 checksum in the header.
 The first frame that a ROUTER adds (the sender) is not part of a message.
+
+With several averaging servers each holds one stretch of the flat vector, and chunks are counted within
+it: Pull, Chunk, Weights and Grant go between a worker and the servers, everything else stays as above.
+
+    master                                averaging server
+    Serve           ------------------->            hold this stretch of this layout, at this version
+                    <-------------------  Serving   I do (a server that lacks the version pulls it first)
+    Open            ------------------->            average these shards into the next version
+    Announce, Lend  ------------------->            a contribution is ready: in chunks, or in memory
+                    <-------------------  Delivered my part of it is here (or Unseen: it is not)
+    Withdraw        ------------------->            whoever was sending it is gone
+    Release         ------------------->            give the memory of a contribution back
+                    <-------------------  Released
+    Finish          ------------------->            everything is in: copy the average to these vectors, too
+                    <-------------------  Closed
+    Check           ------------------->            are you there?
+                    <-------------------  Pulse     and what I did so far
+
+Each names the generation it belongs to. Whenever a server is lost, the master begins a new one: the round
+in progress begins anew, from the version before it, which the master always has.
 """
 
 import dataclasses
@@ -66,6 +86,9 @@ ExitCode = Annotated[int, Bound(0, 255)]
 Name = Annotated[str, Bound(0, 256)]
 Text = Annotated[str, Bound(0, 65_536)]
 Chunks = Annotated[tuple[int, ...], Bound(1, 4_096)]  # chunk or block numbers
+Numbers = Annotated[tuple[int, ...], Bound(0, 1_000_000)]
+Addresses = Annotated[tuple[str, ...], Bound(0, 1_024)]
+Sender = Annotated[bytes, Bound(1, 255)]  # as ZeroMQ limits it
 Plain = Annotated[Any, Bound(0, 0)]  # plain data; whoever uses it checks it
 
 
@@ -189,6 +212,7 @@ class Welcome(Message):
     lease: Count = 0  # the last lease given so far: the worker's own will be newer
     start: Count = 0  # of the master: differs from start to start, also where the term does not
     pid: Count = 0  # of the master
+    servers: Addresses = ()  # of the averaging servers, in the order of their stretches; none: the master
 
 
 @dataclasses.dataclass(frozen=True)
@@ -275,6 +299,153 @@ class Stop(Message):
     reason: Text
 
 
+# -- master to averaging server ------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Serve(Message):
+    """Hold a stretch of the vector, from now on. Answered by Serving, or Refused while it serves another."""
+
+    protocol: Count
+    generation: Count
+    run: Name
+    server: Index  # which stretch
+    servers: Count  # of how many
+    layout: Plain
+    chunk_bytes: Annotated[int, Bound(64, CHUNK_BYTES_MAX)]
+    window: Annotated[int, Bound(1, WINDOW_MAX)]
+    held_bytes: Count
+    version: Version  # to begin with; -1: there are no weights yet
+    place: Name  # as in Join, of the master
+    pid: Count  # of the master
+    descriptor: Version  # of the segment of the master that the version lies in
+
+
+@dataclasses.dataclass(frozen=True)
+class Open(Message):
+    """Average these shards into the version; the one before it is settled."""
+
+    generation: Count
+    version: Version
+    shards: Numbers  # in summing order
+    samples: Numbers  # of each
+    descriptor: Version  # of the segment of the master that the average is to lie in
+
+
+@dataclasses.dataclass(frozen=True)
+class Announce(Message):
+    """A contribution is ready, and comes in chunks. Answered by Grants to its worker, then Delivered."""
+
+    generation: Count
+    version: Version
+    shard: Index
+    lease: Count
+    worker: Sender
+    is_last: bool  # as in Grant
+
+
+@dataclasses.dataclass(frozen=True)
+class Lend(Message):
+    """A contribution lies in memory of this machine. Answered by Delivered or Unseen."""
+
+    generation: Count
+    version: Version
+    shard: Index
+    pid: Count
+    descriptor: Version
+
+
+@dataclasses.dataclass(frozen=True)
+class Withdraw(Message):
+    """Who was sending a contribution is gone; what has come stays."""
+
+    generation: Count
+    version: Version
+    shard: Index
+
+
+@dataclasses.dataclass(frozen=True)
+class Release(Message):
+    """The memory of a contribution is wanted back: sum it, or copy it. Answered by Released."""
+
+    generation: Count
+    version: Version
+    shard: Index
+
+
+@dataclasses.dataclass(frozen=True)
+class Finish(Message):
+    """Every contribution is in. Answered by Closed."""
+
+    generation: Count
+    version: Version
+    pids: Numbers  # of the processes whose vectors take the average, too
+    descriptors: Numbers
+
+
+@dataclasses.dataclass(frozen=True)
+class Check(Message):
+    """Answered by Pulse."""
+
+    generation: Count
+
+
+# -- averaging server to master ------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Serving(Message):
+    """The stretch is here, at the version."""
+
+    generation: Count
+    is_shared: bool  # it lies in the master's memory
+
+
+@dataclasses.dataclass(frozen=True)
+class Delivered(Message):
+    """This server's part of a contribution is in."""
+
+    generation: Count
+    version: Version
+    shard: Index
+
+
+@dataclasses.dataclass(frozen=True)
+class Unseen(Message):
+    """A contribution that was lent cannot be seen from here."""
+
+    generation: Count
+    version: Version
+    shard: Index
+    reason: Text
+
+
+@dataclasses.dataclass(frozen=True)
+class Released(Message):
+    """The memory of a contribution is read no more."""
+
+    generation: Count
+    version: Version
+    shard: Index
+
+
+@dataclasses.dataclass(frozen=True)
+class Closed(Message):
+    """The stretch is averaged."""
+
+    generation: Count
+    version: Version
+
+
+@dataclasses.dataclass(frozen=True)
+class Pulse(Message):
+    """The server lives; `generation` 0: it serves nobody."""
+
+    generation: Count
+    bytes_sent: Count
+    bytes_received: Count
+
+
 # Wire numbers. A number is never used twice.
 KINDS: dict[int, type[Message]] = {
     1: Join,
@@ -296,4 +467,18 @@ KINDS: dict[int, type[Message]] = {
     39: Accepted,
     40: Alive,
     41: Stop,
+    64: Serve,
+    65: Open,
+    66: Announce,
+    67: Lend,
+    68: Withdraw,
+    69: Release,
+    70: Finish,
+    71: Check,
+    96: Serving,
+    97: Delivered,
+    98: Unseen,
+    99: Released,
+    100: Closed,
+    101: Pulse,
 }

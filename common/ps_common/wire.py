@@ -17,6 +17,7 @@ from ps_common.errors import PeerError
 from ps_common.messages import FRAMES_MAX, HEADER_BYTES, KINDS, PROTOCOL, Bound, Join, Message
 
 Buffer = bytes | bytearray | memoryview
+TEXT_MAX = 256  # characters of one text of several
 _CODES = {cls: code for code, cls in KINDS.items()}
 
 
@@ -108,7 +109,19 @@ def _check_of(name: str, annotation: Any) -> Check:
             refuse(value)
         return tuple(value)
 
+    def check_bytes(value: Any) -> bytes:
+        return value if type(value) is bytes and least <= len(value) <= most else refuse(value)
+
+    def check_texts(value: Any) -> tuple[str, ...]:
+        if type(value) is not list or not least <= len(value) <= most:
+            refuse(value)
+        if not all(type(item) is str and len(item) <= TEXT_MAX for item in value):
+            refuse(value)
+        return tuple(value)
+
     checks: dict[Any, Check] = {
+        bytes: check_bytes,
+        tuple[str, ...]: check_texts,
         int: check_int,
         float: check_float,
         bool: check_bool,
@@ -120,9 +133,7 @@ def _check_of(name: str, annotation: Any) -> Check:
 
 
 def _words(annotation: Any, bound: Bound) -> str:
-    kind = (
-        getattr(annotation, "__name__", str(annotation)) if annotation in (int, float, bool, str) else "list"
-    )
+    kind = getattr(annotation, "__name__", "") if annotation in (int, float, bool, str, bytes) else "list"
     if annotation is bool:
         return "bool"
     of = "" if annotation in (int, float) else " of length"

@@ -24,32 +24,30 @@ class Canonical:
         self._settings = settings
         self._memory = memory
         self._vectors = Vectors(0, memory)
-        self._spans: tuple[ChunkSpan, ...] = ()
+        self.spans: tuple[ChunkSpan, ...] = ()
         self._checksums: dict[int, int] = {}  # of chunks of this version, made when first sent
         self._next_checksums: dict[int, int] = {}  # of closed chunks of the next one
 
     @property
     def chunks(self) -> int:
-        return len(self._spans)
+        return len(self.spans)
 
     @property
     def nbytes(self) -> int:
         return self.layout.nbytes if self.layout else 0
 
     def agree(self, layout: Layout, vector: HostArray | None = None) -> None:
-        """The layout is known: proposed by the unit "initialise", or with its vector from a checkpoint."""
+        """The layout is known; the weights are proposed by the unit "initialise", or lie in `vector`."""
         self.layout, self.vector = layout, vector
-        if vector is not None and self._memory.place:  # where the workers of this machine can see it
-            self.vector = self._memory.allocate(layout.nbytes)
-            self.vector[...] = vector
-        self._spans = layout.chunks(self._settings.chunk_bytes)
+        self.spans = layout.chunks(self._settings.chunk_bytes)
         self._vectors = Vectors(layout.nbytes, self._memory)
+        self._checksums, self._next_checksums = {}, {}
 
-    def propose(self, layout: Layout) -> Round:
-        """The round that fills a layout with the first weights. Raises `PeerError` for one too large."""
+    def propose(self, layout: Layout) -> HostArray:
+        """Agree on a layout; a vector for the first weights. Raises `PeerError` for one too large."""
         self.agree(layout)
         try:
-            return self.new_round((0,), (1,))
+            return self.take_vector()
         except MemoryError as error:
             self.forget_proposal()
             raise PeerError(f"a layout of {layout.nbytes} bytes is more than this machine has") from error
@@ -57,21 +55,33 @@ class Canonical:
     def forget_proposal(self) -> None:
         """The layout was not filled with weights: there is none."""
         if self.vector is None:
-            self.layout, self._spans = None, ()
+            self.layout, self.spans = None, ()
 
-    def new_round(self, shards: Sequence[int], samples: Sequence[int]) -> Round:
-        """An average of these shards, to become the next version."""
+    def new_round(self, shards: Sequence[int], samples: Sequence[int], out: HostArray | None = None) -> Round:
+        """An average of these shards, to become the next version; in `out`, or a vector of its own."""
         settings = self._settings
         budget = max(settings.held_bytes, self.nbytes)
-        return Round(shards, samples, self._spans, self._vectors.take(), settings.window, budget)
+        vector = self.take_vector() if out is None else out
+        return Round(shards, samples, self.spans, vector, settings.window, budget)
 
-    def adopt(self, closed: Round, mirrors: Sequence[HostArray] = ()) -> None:
-        """A round is closed: its vector is the next version, which is copied to `mirrors` on the way."""
-        closed.finish(mirrors, self._memory.spread(self.nbytes))
+    def take_vector(self) -> HostArray:
+        """A vector that nobody reads, for the next version. Raises `MemoryError`."""
+        return self._vectors.take()
+
+    def finish(self, round_: Round, mirrors: Sequence[HostArray] = ()) -> None:
+        """Every contribution of a round is in: average the rest of it, copied to `mirrors` on the way."""
+        round_.finish(mirrors, self._memory.spread(self.nbytes))
+
+    def adopt(self, closed: Round) -> None:
+        """A finished round's vector is the next version."""
+        self.replace(closed.out)
+        self._checksums, self._next_checksums = self._next_checksums, {}
+
+    def replace(self, vector: HostArray) -> None:
+        """The next version lies here."""
         if self.vector is not None:
             self._vectors.retire(self.vector)
-        self.vector = closed.out
-        self._checksums, self._next_checksums = self._next_checksums, {}
+        self.vector = vector
 
     @property
     def descriptor(self) -> int:
@@ -84,16 +94,14 @@ class Canonical:
 
     def next_chunk(self, round_: Round, index: int) -> tuple[HostArray, int] | None:
         """The same of the version in the making; None while the chunk is open."""
-        if round_.out is self.vector:  # it is adopted, and those of the next one are another's
-            return self.chunk(index)
         if index < self.chunks and not round_.is_chunk_closed(index):
             return None
         return self._chunk(round_.out, index, self._next_checksums)
 
     def _chunk(self, vector: HostArray | None, index: int, known: dict[int, int]) -> tuple[HostArray, int]:
-        if vector is None or index >= len(self._spans):
-            raise PeerError(f"there is no chunk {index}; the model has {len(self._spans)}")
-        span = self._spans[index]
+        if vector is None or index >= len(self.spans):
+            raise PeerError(f"there is no chunk {index}; the model has {len(self.spans)}")
+        span = self.spans[index]
         part = vector[span.start : span.stop]
         if index not in known:
             known[index] = checksum(part.data)

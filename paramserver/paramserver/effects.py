@@ -19,6 +19,22 @@ class Send:
 
 
 @dataclasses.dataclass(frozen=True)
+class Tell:
+    """Send a message to an averaging server, likewise."""
+
+    server: int
+    message: Message
+    payloads: Sequence[HostArray] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Restart:
+    """An averaging server is lost: end what is left of it, and start it again."""
+
+    server: int
+
+
+@dataclasses.dataclass(frozen=True)
 class SendRows:
     """Read the rows a worker fetches and send them."""
 
@@ -68,7 +84,7 @@ class Finished:
     reason: str
 
 
-Effect = Send | SendRows | Save | Note | Finished
+Effect = Send | Tell | Restart | SendRows | Save | Note | Finished
 
 
 class Outbox:
@@ -82,6 +98,9 @@ class Outbox:
 
     def send(self, to: bytes, message: Message, *payloads: HostArray) -> None:
         self._effects.append(Send(to, message, payloads))
+
+    def tell(self, server: int, message: Message, *payloads: HostArray) -> None:
+        self._effects.append(Tell(server, message, payloads))
 
     def note(self, event: str, text: str, urgent: bool = False, **fields: Any) -> None:
         self._effects.append(Note(event, text, fields, urgent))

@@ -41,6 +41,7 @@ class Lease:
     descriptor: int = NOT_SHARED  # of the segment that holds the version
     step: int = 0
     is_announced: bool = False  # its Push is here
+    offered: int = NOT_SHARED  # in it: the segment that the contribution lies in
     is_last: bool = False  # the worker takes no other after it
     sums: dict[str, list[float]] = dataclasses.field(default_factory=dict)  # that the Push brought
 
@@ -112,6 +113,13 @@ class Stage:
         """The lease's contribution is in."""
         self._end(lease)
         self.sums[lease.unit.shard] = lease.sums
+
+    def reopen_done(self) -> int:
+        """What was contributed is lost: units that were done are open again; how many."""
+        count = len(self.sums)
+        self._open = {**dict.fromkeys(sorted(self.sums)), **self._open}
+        self.sums.clear()
+        return count
 
     def _end(self, lease: Lease) -> None:
         del self._leases[lease.number]

@@ -21,6 +21,7 @@ class Leasing:
 
     def __init__(self, settings: Settings, term: int, start: str = "") -> None:
         self.stage: Stage | None = None
+        self.units_lost = 0  # contributed, and lost with an averaging server
         self._settings = settings
         first = checksum(start.encode()) >> (65 - TERM_BITS)  # in the lower half: there is room to count
         self.start = self._number = (term << TERM_BITS) + first

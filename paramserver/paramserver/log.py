@@ -23,7 +23,7 @@ class Log:
     """Prints notes. kind: "text" or "json". quiet: only what is urgent."""
 
     def __init__(self, kind: str, quiet: bool, stream: TextIO | None = None) -> None:
-        self._kind = kind
+        self.kind = kind
         self._quiet = quiet
         self._stream = stream or sys.stderr
         self._write: Callable[[str], None] = self._write_line
@@ -32,7 +32,7 @@ class Log:
         """Print a note, if it has text for a person."""
         if not note.text or (self._quiet and not note.urgent):
             return
-        if self._kind == "json":
+        if self.kind == "json":
             line = {"at": round(time.time(), 3), "event": note.event, "text": note.text, **note.fields}
             self._write(json.dumps(line, default=str))
         else:

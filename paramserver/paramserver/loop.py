@@ -7,7 +7,7 @@ It decides nothing.
 import contextlib
 import dataclasses
 import math
-import os
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,23 +15,25 @@ from pathlib import Path
 import zmq
 
 from paramserver import checkpoint
-from paramserver.effects import Effect, Finished, Note, Save, Send, SendRows, Snapshot
+from paramserver.averagers import Averagers
+from paramserver.effects import Effect, Finished, Note, Restart, Save, Send, SendRows, Snapshot, Tell
 from paramserver.log import LiveDisplay, Log
 from paramserver.machine import Master
 from paramserver.record import Record
 from paramserver.serving import Serving
 from paramserver.settings import Settings
-from ps_common import address
+from ps_common import address, sockets
 from ps_common import messages as m
 from ps_common.arrays import HostArray
-from ps_common.errors import PeerError, UsageError
+from ps_common.errors import PeerError
+from ps_common.files import write_whole
 from ps_common.job import Description, Job
 from ps_common.shared_memory import SharedMemory
 from ps_common.signals import WakePipe
-from ps_common.wire import Buffer, checksum, decode, encode
+from ps_common.sockets import Socket
+from ps_common.wire import checksum, decode, encode
 
 MESSAGES_AT_ONCE = 64  # handled between two looks at the clock, so that traffic cannot starve time
-QUEUE_MESSAGES = 256  # a peer's queue; a reader this far behind is asked again later
 FLUSH_MS = 2000  # for the last messages to leave
 
 
@@ -47,28 +49,28 @@ class Loop:
         self._asked_at: float | None = None  # to stop
         self._serving = serving
         self._log = log
-        self._memory = SharedMemory(is_shared=settings.transport != "tcp")
+        # Averaging servers of this machine share it, too, whatever the workers do.
+        self._memory = SharedMemory(is_shared=settings.transport != "tcp" or serving.averagers > 1)
         self._sources = {"train": job.train, "test": job.test}
-        self.master = Master(
-            description, settings, run, time.monotonic(), snapshot=snapshot, memory=self._memory
-        )
         self._wake = WakePipe(serving.leave_with)
         self._context = zmq.Context(io_threads=1)
-        self._socket = self._context.socket(zmq.ROUTER)
+        self._socket, self._bound = sockets.router(self._context, serving.bind, FLUSH_MS)
+        self.address = serving.advertise or address.reachable(self._bound)
+        self._averagers: Averagers | None = None
+        self._servers: list[Socket] = []
+        addresses = self._connect(serving)
+        self.master = Master(description, settings, run, time.monotonic(), snapshot, self._memory, addresses)
         self._written: list[Note] = []
         self._writer: checkpoint.Writer | None = None
         if serving.checkpoint_folder is not None:
             self._writer = checkpoint.Writer(serving.checkpoint_folder, self._on_written)
-        self.address = ""
 
     def run(self) -> Finished:
         """Serve until the run is over; close everything, whatever happens."""
         display: LiveDisplay | None = None
         with self._wake.catching_signals():
             try:
-                bound = self._bind()
-                self.address = self._serving.advertise or address.reachable(bound)
-                self._tell_address(bound)
+                self._tell_address()
                 if self._serving.is_live:
                     display = LiveDisplay(self.master, self._log)
                     display.start()
@@ -85,7 +87,8 @@ class Loop:
 
     def _serve(self, display: LiveDisplay | None) -> None:
         poller = zmq.Poller()
-        poller.register(self._socket, zmq.POLLIN)
+        for socket in (self._socket, *self._servers):
+            poller.register(socket, zmq.POLLIN)
         poller.register(self._wake.fileno(), zmq.POLLIN)
         while self.outcome is None:
             wait_s = max(0.0, self.master.next_deadline() - time.monotonic())
@@ -94,8 +97,12 @@ class Loop:
                 self._wake.clear()
             if self._socket in ready:
                 self._receive()
+            for index, server in enumerate(self._servers):
+                if server in ready:
+                    self._hear(index, server)
             now = time.monotonic()
             if now >= self.master.next_deadline():
+                self._look_after_averagers(now)
                 self._perform(self.master.tick(now))
             is_orphan = self._serving.leave_with is not None and self._wake.is_orphan
             if (self._wake.signal is not None or is_orphan) and self._asked_at is None:
@@ -108,11 +115,11 @@ class Loop:
 
     def _receive(self) -> None:
         for _ in range(MESSAGES_AT_ONCE):
-            try:
-                sender, *frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
-            except zmq.Again:
+            received = sockets.receive(self._socket)
+            if received is None:
                 return
-            self._take(sender.bytes, [frame.buffer for frame in frames])
+            sender, *frames = received
+            self._take(bytes(sender), frames)
 
     def _take(self, sender: bytes, frames: Sequence[memoryview]) -> None:
         self.record.traffic.received += sum(map(len, frames))
@@ -122,6 +129,22 @@ class Loop:
             self._perform(self.master.refuse(sender, error))
             return
         self._perform(self.master.handle(sender, message, frames[1:], time.monotonic()))
+
+    def _hear(self, index: int, server: Socket) -> None:
+        for _ in range(MESSAGES_AT_ONCE):
+            frames = sockets.receive(server)
+            if frames is None:
+                return
+            try:
+                message = decode(frames)
+            except PeerError as error:
+                self._perform(self.master.refuse(f"averaging server {index}".encode(), error))
+                continue
+            self._perform(self.master.hear(index, message, frames[1:], time.monotonic()))
+
+    def _look_after_averagers(self, now: float) -> None:
+        for index, why in self._averagers.ended() if self._averagers is not None else ():
+            self._perform(self.master.lose(index, why, now))
 
     # -- effects --------------------------------------------------------------------------------------
 
@@ -136,14 +159,19 @@ class Loop:
 
     def _send_frames(self, to: bytes, message: m.Message, payloads: Sequence[HostArray]) -> None:
         header = encode(message)
-        try:
-            frames: list[zmq.Frame | Buffer] = [to, header, *(part.data for part in payloads)]
-            self._socket.send_multipart(frames, zmq.NOBLOCK, copy=False)
-        except zmq.ZMQError as error:
-            if error.errno in (zmq.EHOSTUNREACH, zmq.EAGAIN):
-                return  # gone, or far behind: it asks again, or its silence is noticed
-            raise
-        self.record.traffic.sent += len(header) + sum(part.nbytes for part in payloads)
+        # Whoever is gone, or far behind, asks again, or its silence is noticed.
+        if sockets.send(self._socket, [to, header, *(part.data for part in payloads)]):
+            self.record.traffic.sent += len(header) + sum(part.nbytes for part in payloads)
+
+    def _tell(self, effect: Tell) -> None:
+        for part in effect.payloads:
+            self._memory.pin(part)
+        parts = (part.data for part in effect.payloads)
+        sockets.send(self._servers[effect.server], [encode(effect.message), *parts])
+
+    def _restart(self, effect: Restart) -> None:
+        if self._averagers is not None:
+            self._averagers.restart(effect.server)
 
     def _send_rows(self, effect: SendRows) -> None:
         """Answer a Fetch: the only place where the master reads data."""
@@ -193,43 +221,28 @@ class Loop:
 
     # -- the socket -----------------------------------------------------------------------------------
 
-    def _bind(self) -> str:
-        """Bind, and return the address with its real port."""
-        bind = self._serving.bind
-        socket = self._socket
-        socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
-        socket.setsockopt(zmq.LINGER, FLUSH_MS)
-        socket.setsockopt(zmq.SNDHWM, QUEUE_MESSAGES)
-        socket.setsockopt(zmq.RCVHWM, QUEUE_MESSAGES)
-        socket.setsockopt(zmq.MAXMSGSIZE, max(m.HEADER_BYTES, m.CHUNK_BYTES_MAX))
-        socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
-        socket.setsockopt(zmq.HEARTBEAT_IVL, 2000)
-        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 10_000)
-        socket.setsockopt(zmq.IPV6, address.needs_ipv6(self._serving.host))
-        try:
-            socket.bind(bind)
-        except zmq.ZMQError as error:
-            reason = (
-                "is in use; stop what uses it or choose another port"
-                if error.errno == zmq.EADDRINUSE
-                else error
-            )
-            raise UsageError(f"cannot bind {bind}: the address {reason}") from error
-        return socket.getsockopt_string(zmq.LAST_ENDPOINT)
+    def _connect(self, serving: Serving) -> tuple[str, ...]:
+        """Connect to the averaging servers, if there are any; where workers find them."""
+        addresses = own = serving.servers
+        if serving.averagers > 1:
+            bind_host, _ = address.split(self._bound) or ("", 0)
+            host, _ = address.split(self.address) or ("", 0)
+            self._averagers = Averagers(serving.averagers, bind_host, host, self._log.kind)
+            self._averagers.start()
+            addresses, own = self._averagers.addresses, self._averagers.own_addresses
+        identity = b"m" + secrets.token_bytes(15)
+        self._servers = [sockets.dealer(self._context, url, FLUSH_MS, identity) for url in own]
+        return addresses
 
-    def _tell_address(self, bound: str) -> None:
+    def _tell_address(self) -> None:
         if self._serving.is_open:
-            text = (
-                f"INSECURE: {bound} is open to anyone who can reach it; use it only on a network of your own"
-            )
+            open_to = f"{self._bound} is open to anyone who can reach it"
+            text = f"INSECURE: {open_to}; use it only on a network of your own"
             self._take_note(Note("insecure", text, urgent=True))
         self._take_note(Note("listening", f"listening: start workers with --master {self.address}"))
         path = self._serving.address_file
         if path is not None:
-            temporary = path.with_name(f".{path.name}.{os.getpid()}")
-            temporary.write_text(self.address)
-            temporary.replace(path)
+            write_whole(path, self.address)
 
     def _close(self) -> None:
         spent_s = 0.0 if self._asked_at is None else time.monotonic() - self._asked_at
@@ -240,8 +253,11 @@ class Loop:
             )
         for note in self._written:
             self._take_note(note)
-        self._socket.close()
+        for socket in (self._socket, *self._servers):
+            socket.close()
         self._context.term()
+        if self._averagers is not None:
+            self._averagers.close()
         self._memory.close()
         self._wake.close()
         if self._serving.address_file is not None:
@@ -251,6 +267,8 @@ class Loop:
 
 _PERFORM: dict[type, Callable[..., None]] = {
     Send: Loop._send,
+    Tell: Loop._tell,
+    Restart: Loop._restart,
     SendRows: Loop._send_rows,
     Save: Loop._save,
     Note: Loop._take_note,

@@ -7,12 +7,13 @@ computes; the same object runs behind a ROUTER socket and in a simulated network
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from paramserver.effects import Effect, Finished, Save, SendRows, Snapshot
 from paramserver.members import Member, refusal_of
 from paramserver.pacing import Saving, Waiting
 from paramserver.progress import Progress
+from paramserver.served import Served
 from paramserver.settings import Settings
 from paramserver.work import Payloads, Work
 from ps_common import messages as m
@@ -27,7 +28,8 @@ class Master(Work):
     """The master of one run.
 
     job: what to run. settings: how. run: its name. snapshot: where to go on from, None for a new run.
-    memory: where vectors lie, and who else can see them.
+    memory: where vectors lie, and who else can see them. servers: addresses of those who average; none: the
+    master does.
     """
 
     def __init__(
@@ -38,10 +40,10 @@ class Master(Work):
         now: float,
         snapshot: Snapshot | None = None,
         memory: Memory | None = None,
+        servers: Sequence[str] = (),
     ) -> None:
-        self.run = run
-        self.term = snapshot.term + 1 if snapshot else 1
-        super().__init__(job, settings, self.term, f"{run} {now}", memory or Heap())
+        term = snapshot.term + 1 if snapshot else 1
+        super().__init__(job, settings, run, term, memory or Heap(), servers, now)
         self.started_at: float | None = None  # when the first unit of this term was leased
         self.seconds_before = 0.0  # trained in earlier terms
         self._waiting = Waiting(settings, now)
@@ -77,6 +79,29 @@ class Master(Work):
         self._assign(now)
         return self._outbox.take()
 
+    def hear(self, server: int, message: m.Message, payloads: Payloads, now: float) -> list[Effect]:
+        """Take one message of an averaging server."""
+        if isinstance(self.exchange, Served) and self._stop is None:
+            try:
+                heard = self.exchange.hear(server, message, payloads, now)
+                if isinstance(message, m.Refused) and message.exit_code != TimedOut.exit_code:
+                    self._end(now, message.exit_code, message.reason)
+                elif isinstance(message, m.Refused) and heard.trouble:
+                    text = f"waiting for averaging server {server}: {heard.trouble}"
+                    self._outbox.note("waiting", text, server=server)
+                self._on_heard(server, heard, now)
+            except PeerError as error:
+                text = f"refused a message of averaging server {server}: {error}"
+                self._outbox.note("rejection", text, server=server, reason=str(error), urgent=True)
+            self._assign(now)
+        return self._outbox.take()
+
+    def lose(self, server: int, why: str, now: float) -> list[Effect]:
+        """The process of an averaging server has ended."""
+        if self._stop is None:
+            self._on_server_lost(server, why, now)
+        return self._outbox.take()
+
     def refuse(self, sender: bytes, error: PeerError) -> list[Effect]:
         """Something came from a peer that is no message, or asks for what does not exist."""
         self._reject(sender, error)
@@ -91,6 +116,7 @@ class Master(Work):
             self._drop(member)
         if self._stop is None:
             self._revoke_stuck(now)
+            self._look_after_servers(now)
             self._assign(now)
             self._wait(now)
             self._save_if_due(now)
@@ -144,6 +170,7 @@ class Master(Work):
             start=self.leasing.start,
             chunk_bytes=self.settings.chunk_bytes,
             window=self.settings.window,
+            servers=self.exchange.servers,
         )
         self._outbox.send(sender, welcome)
 
@@ -218,6 +245,16 @@ class Master(Work):
         if self._waiting.is_over(now):
             self._end(now, TimedOut.exit_code, self._waiting.last_words(len(self.members), wanted))
 
+    def _look_after_servers(self, now: float) -> None:
+        if not isinstance(self.exchange, Served):
+            return
+        for server in self.exchange.tick(now):
+            self._on_server_lost(server, f"not heard of for {self.settings.server_timeout_s:g} s", now)
+        away_s, address = self.exchange.away_for(now)
+        if away_s >= self.settings.wait_timeout_s:
+            text = f"no averaging server at {address} for {away_s:.0f} s; start it again and try again"
+            self._end(now, TimedOut.exit_code, text)
+
     def snapshot(self) -> Snapshot | None:
         """The run as it stands at the last closed version; None before the weights are initialised."""
         layout, vector, progress = self.canonical.layout, self.canonical.vector, self.progress
@@ -243,7 +280,11 @@ class Master(Work):
         self.progress = Progress(snapshot.version, snapshot.samples, sums, history)
         self.seconds_before = snapshot.seconds
         self._saving.saved(snapshot.version, self._saving.saved_at)
-        self.canonical.agree(snapshot.layout, snapshot.vector)
+        vector = snapshot.vector
+        if self.memory.place:  # where the processes of this machine can see it
+            vector = self.memory.allocate(vector.nbytes)
+            vector[...] = snapshot.vector
+        self.exchange.begin(snapshot.layout, snapshot.version, vector)
         self._outbox.put(
             Save(dataclasses.replace(snapshot, term=self.term))
         )  # the next start has the next term
@@ -280,6 +321,8 @@ class Master(Work):
         self._stop_deadline = now + self.settings.shutdown_timeout_s / 2
         for member in self.members:
             self._outbox.send(member.sender, self._stop)
+        if isinstance(self.exchange, Served):
+            self.exchange.stop(self._stop.reason)
         self._finish_if_alone(now)
 
     def _finish_if_alone(self, now: float) -> None:

@@ -10,22 +10,14 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
+from paramserver.rounds import Lent
 from paramserver.settings import Settings
 from ps_common import messages as m
-from ps_common.arrays import HostArray
 from ps_common.errors import DataError, JobMismatch, ProtocolMismatch, TimedOut, UsageError
 from ps_common.messages import Join, Push
 
 NAME_MAX = 200  # leaves room for a number within what the protocol allows a name
 GONE_MAX = 10_000  # whoever joins and leaves all the time must not fill memory
-
-
-@dataclasses.dataclass(frozen=True)
-class Attached:
-    """A vector of a worker that lies in memory shared with it."""
-
-    descriptor: int
-    vector: HostArray
 
 
 @dataclasses.dataclass
@@ -51,7 +43,7 @@ class Member:
     wait_s: float = 0.0
     transfer_s: float = 0.0
     rejections: int = 0
-    vectors: dict[int, Attached] = dataclasses.field(default_factory=dict)  # by slot: its, seen from here
+    vectors: dict[int, Lent] = dataclasses.field(default_factory=dict)  # by slot: its, seen from here
     lent: dict[int, int] = dataclasses.field(default_factory=dict)  # slot -> shard: of the round, not summed
     here: tuple[int, int] | None = None  # slot and version: a vector of it that holds a version
 

@@ -7,6 +7,7 @@ its memory is wanted back. This file decides which bytes may come and adds them 
 need not know.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
@@ -18,6 +19,15 @@ from ps_common.layout import ChunkSpan
 from ps_common.memory import Memory
 
 Spread = Callable[[Callable[[int], None], Iterable[int]], Iterable[None]]  # `map`, or that of a pool
+
+
+@dataclasses.dataclass(frozen=True)
+class Lent:
+    """A vector of another process that this one sees: by what number of which process, and itself."""
+
+    pid: int
+    descriptor: int
+    vector: HostArray
 
 
 class Round:
@@ -50,6 +60,10 @@ class Round:
         self.held_bytes = 0  # of chunks that wait for their turn, in memory of the round's own
         self.granted_bytes = 0  # of chunks that may come and have not
         self._left = len(spans) * len(self._place)  # chunks of all contributions still to come
+
+    def has(self, shard: int) -> bool:
+        """Whether a shard is of this round."""
+        return shard in self._place
 
     def is_delivered(self, shard: int) -> bool:
         """Whether every chunk of a shard's contribution is here."""
@@ -219,4 +233,5 @@ class Vectors:
         return self._memory.allocate(self._nbytes)
 
     def retire(self, vector: HostArray) -> None:
-        self._retired.append(vector)
+        """A vector is the current one no more; of several that are still read, the oldest is let go of."""
+        self._retired = [*self._retired[-1:], vector]

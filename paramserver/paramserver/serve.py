@@ -15,6 +15,7 @@ from paramserver.serving import Serving
 from paramserver.settings import Settings
 from ps_common import weights_file
 from ps_common.errors import CheckpointError, UsageError
+from ps_common.files import write_whole
 from ps_common.job import Description
 from ps_common.layout import Layout
 from ps_common.loader import LoadedJob
@@ -99,9 +100,7 @@ def write_model(path: Path, snapshot: Snapshot, metrics: dict[str, float]) -> No
 
 
 def write_json(path: Path, record: dict[str, Any]) -> None:
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_text(json.dumps(record, indent=1) + "\n")
-    temporary.replace(path)
+    write_whole(path, json.dumps(record, indent=1) + "\n")
 
 
 def _check(job: Description) -> None:

@@ -13,6 +13,8 @@ class Serving:
 
     bind: address to listen on; port 0 takes any. Only this machine may reach it, unless `insecure`.
     advertise: address that workers reach it at, where that is another.
+    servers: addresses of averaging servers that run already.
+    averagers: how many averaging servers to start on this machine; 1: the master averages itself.
     address_file: holds the address while the master serves.
     checkpoint_folder, model_file: written where given.
     leave_with: the process that started this one, to stop with.
@@ -24,6 +26,8 @@ class Serving:
     bind: str
     advertise: str | None = None
     insecure: bool = False
+    servers: tuple[str, ...] = ()
+    averagers: int = 1
     address_file: Path | None = None
     checkpoint_folder: Path | None = None
     model_file: Path | None = None
@@ -31,14 +35,9 @@ class Serving:
     is_live: bool = False
 
     def __post_init__(self) -> None:
-        for flag, url in (("bind", self.bind), ("advertise", self.advertise)):
-            if url is not None and address.split(url) is None:
-                raise UsageError(f"--{flag} must look like tcp://127.0.0.1:5555, not {url!r}")
-        if self.is_open and not self.insecure:
-            raise UsageError(
-                f"--bind {self.bind} can be reached from other machines, and anyone who reaches it can join "
-                "the run; bind tcp://127.0.0.1:PORT, or say --insecure if the network is yours alone"
-            )
+        if self.advertise is not None and address.split(self.advertise) is None:
+            raise UsageError(f"--advertise must look like tcp://127.0.0.1:5555, not {self.advertise!r}")
+        require_own_network(self.bind, self.insecure)
 
     @property
     def host(self) -> str:
@@ -49,3 +48,15 @@ class Serving:
     def is_open(self) -> bool:
         """Whether other machines can reach it."""
         return not address.is_loopback(self.host)
+
+
+def require_own_network(bind: str, insecure: bool) -> None:
+    """Raise `UsageError` for an address that is none, or that others can reach, unless `insecure`."""
+    parts = address.split(bind)
+    if parts is None:
+        raise UsageError(f"--bind must look like tcp://127.0.0.1:5555, not {bind!r}")
+    if not insecure and not address.is_loopback(parts[0]):
+        raise UsageError(
+            f"--bind {bind} can be reached from other machines, and anyone who reaches it can take part in "
+            "the run; bind tcp://127.0.0.1:PORT, or say --insecure if the network is yours alone"
+        )

@@ -18,6 +18,7 @@ class Settings:
     wait_timeout_s: how long to wait for `workers_min`, then give up with exit code 75.
     heartbeat_interval_s: how often a worker says that it lives.
     liveness_timeout_s: silence after which a worker counts as lost; four heartbeats.
+    server_timeout_s: silence after which an averaging server counts as lost; one may average for long.
     lease_timeout_s: time without a step of progress after which an idle worker may take a unit over.
     retry_s: how long a worker waits for an answer before it asks again.
     shutdown_timeout_s: nothing takes longer than this after the run is over or asked to stop.
@@ -35,6 +36,7 @@ class Settings:
     wait_timeout_s: float = 300.0
     heartbeat_interval_s: float = 0.5
     liveness_timeout_s: float = 2.0
+    server_timeout_s: float = 10.0
     lease_timeout_s: float = 60.0
     retry_s: float = 1.0
     shutdown_timeout_s: float = 30.0

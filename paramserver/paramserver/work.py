@@ -8,43 +8,55 @@ import abc
 from collections.abc import Sequence
 
 from paramserver.canonical import Canonical
-from paramserver.effects import Outbox
+from paramserver.chunks import Chunks, Comer
+from paramserver.effects import Outbox, Restart
+from paramserver.exchange import Exchange
 from paramserver.gate import check_push, samples_of
 from paramserver.leases import Lease, Stage
 from paramserver.leasing import Leasing
 from paramserver.lending import borrow, free_slot, has_free_slot, mirrors
 from paramserver.members import Member, Members, failure_report
 from paramserver.progress import Progress, epoch_text
-from paramserver.rounds import Round
+from paramserver.served import Heard, Served
 from paramserver.settings import Settings
 from ps_common import messages as m
-from ps_common.errors import DataError, PeerError
+from ps_common.errors import DataError, PeerError, TimedOut
 from ps_common.job import Description
 from ps_common.layout import Layout
 from ps_common.memory import Memory
 from ps_common.messages import NOT_SHARED
-from ps_common.wire import checksum
 
 Payloads = Sequence[memoryview]
+LOSSES_MAX = 10  # of averaging servers in one round: what kills them will do so again
 
 
 class Work(abc.ABC):
     """Units, rounds and weights of one run.
 
-    term: which start of its master this is. start: anything that differs from start to start.
+    run: its name. term: which start of its master this is. servers: addresses of those who average for the
+    master; none: it averages itself.
     """
 
-    def __init__(self, job: Description, settings: Settings, term: int, start: str, memory: Memory) -> None:
+    def __init__(
+        self, job: Description, settings: Settings, run: str, term: int, memory: Memory,
+        servers: Sequence[str], now: float,
+    ) -> None:  # fmt: skip
+        self.run = run
+        self.term = term
         self.job = job
         self.settings = settings
         self.memory = memory
         self.members = Members()
         self.progress = Progress()
         self.canonical = Canonical(settings, memory)
-        self.leasing = Leasing(settings, term, start)
+        self.leasing = Leasing(settings, term, f"{run} {now}")
         self._outbox = Outbox()
-        self._round: Round | None = None
-        self._awaited: dict[int, dict[bytes, None]] = {}  # open chunk -> who has asked for it, in order
+        self.exchange: Exchange = Chunks(self.canonical, self._outbox)
+        if servers:
+            start = self.leasing.start
+            self.exchange = Served(servers, self.canonical, self._outbox, settings, memory, run, start, now)
+        self._is_closing = False  # every contribution of the stage is in, and servers are averaging
+        self._lost_at = (-1, 0)  # the version at which averaging servers were lost last, and how often
         self._left_lent: dict[bytes, dict[int, int]] = {}  # slot -> shard, of workers lost in this round
 
     # -- what the other half decides ------------------------------------------------------------------
@@ -70,12 +82,10 @@ class Work(abc.ABC):
     # -- contributions and weights --------------------------------------------------------------------
 
     def _on_pull(self, member: Member, message: m.Pull, payloads: Payloads, now: float) -> None:
-        lease = self.leasing.of(member)
-        if message.version == self.progress.version:
-            self._send_weights(member, message.chunks)
-        elif self._round is not None and message.version == self.progress.version + 1:
-            member.version, member.ahead = -1, message.version
-            self._send_ahead(self._round, member.sender, message.chunks)
+        lease, is_next = self.leasing.of(member), message.version == self.exchange.version + 1
+        if self.exchange.pull(member.sender, message.version, message.chunks):
+            if is_next:
+                member.version, member.ahead = -1, message.version
         elif lease is not None:  # it asks for a version gone by; its lease says what is wanted
             self._send_lease(member, lease)
 
@@ -85,12 +95,12 @@ class Work(abc.ABC):
             self._settle(member, message.lease)
             return
         if lease.is_announced:  # something on its way was lost
-            self._grant_again(member, lease)
+            self.exchange.repeat(lease.unit.shard, self._is_last_call)
             return
         try:
             sums = check_push(message, lease.unit, self.job)
             if lease.unit.kind == "initialise":
-                self._round = self.canonical.propose(Layout.from_plain(message.layout))
+                self.exchange.propose(Layout.from_plain(message.layout))
         except PeerError as error:  # the same would come again: the unit has failed here
             self._reject(member.sender, error)
             self._outbox.send(member.sender, m.Accepted(lease.number, False, str(error)[:1000]))
@@ -99,35 +109,35 @@ class Work(abc.ABC):
             return
         self.leasing.renew(lease, lease.step + 1, now)
         lease.is_announced, lease.is_last, lease.sums = True, message.is_last, sums
+        lease.offered = message.descriptor
         member.count_times(message)
-        if self._round is not None:
-            self._take_in(self._round, member, lease, message.descriptor)
+        self._take_in(member, lease)
         self._advance(member, lease, now)
 
-    def _take_in(self, round_: Round, member: Member, lease: Lease, descriptor: int) -> None:
+    def _take_in(self, member: Member, lease: Lease) -> None:
         """A contribution is ready: borrow it where it lies, or let it come in chunks."""
+        if self.exchange.round is None or not self.exchange.is_ready:
+            return  # there are no weights to come, or they come when the servers are there
         why_not = "it shares none"
-        if descriptor != NOT_SHARED and self._shares_memory_with(member):
+        if lease.offered != NOT_SHARED and self._shares_memory_with(member):
             try:
-                why_not = borrow(round_, member, lease, descriptor, self.memory, self.canonical.nbytes)
+                why_not = borrow(self.exchange, member, lease, self.memory, self.canonical.nbytes)
             except PeerError as error:  # its chunks may be right all the same
                 why_not = str(error)
             if why_not:
-                text = f"weights of {member.name} come over the network, not through memory: {why_not}"
-                self._outbox.note("transport", text, worker=member.name, urgent=True)
+                self._note_transport(member, why_not)
         member.transport = "tcp" if why_not else "shm"
         if why_not:
-            round_.announce(lease.unit.shard, range(lease.grant))
+            self._let_come(lease)
 
-    def _grant_again(self, member: Member, lease: Lease) -> None:
-        chunks = self._round.granted(lease.unit.shard) if self._round else ()
-        if chunks:
-            self._outbox.send(member.sender, m.Grant(lease.number, chunks, self._is_last_call))
+    def _let_come(self, lease: Lease) -> None:
+        """A contribution comes in chunks."""
+        comer = Comer(lease.number, lease.sender, self._is_last_call)
+        self.exchange.announce(lease.unit.shard, comer, range(lease.grant))
 
-    def _send_grants(self) -> None:
-        for shard, chunks in self._round.grants().items() if self._round else ():
-            holder = self.leasing.of_shard(shard)
-            self._outbox.send(holder.sender, m.Grant(holder.number, chunks, self._is_last_call))
+    def _note_transport(self, member: Member, why_not: str) -> None:
+        text = f"weights of {member.name} come over the network, not through memory: {why_not}"
+        self._outbox.note("transport", text, worker=member.name, urgent=True)
 
     @property
     def _is_last_call(self) -> bool:
@@ -137,14 +147,10 @@ class Work(abc.ABC):
 
     def _on_chunk(self, member: Member, message: m.Chunk, payloads: Payloads, now: float) -> None:
         lease = self.leasing.current(member, message.lease)
-        if lease is None or not lease.is_announced or self._round is None:
+        if lease is None or not lease.is_announced:
             return  # of a lease that has ended
-        if checksum(payloads[0]) != message.checksum:
-            raise PeerError(f"chunk {message.index} of {lease.unit} has a wrong checksum")
+        self.exchange.take(lease.unit.shard, message, payloads[0])
         self.leasing.renew(lease, lease.step + 1, now)
-        if self._round.deliver(lease.unit.shard, message.index, payloads[0]):
-            for sender in self._awaited.pop(message.index, ()):
-                self._send_ahead(self._round, sender, (message.index,))
         self._advance(member, lease, now)
 
     def _count_failure(self, member: Member, lease: Lease, failed: m.Failed, now: float) -> None:
@@ -167,7 +173,7 @@ class Work(abc.ABC):
 
     def _assign(self, now: float) -> None:
         """Give every idle worker a unit, as far as there are units and the run may go on."""
-        if self.is_ending:
+        if self.is_ending or not self.exchange.is_ready:
             return
         stage = self.leasing.stage or self._begin_stage(now)
         if stage is None:
@@ -186,21 +192,28 @@ class Work(abc.ABC):
 
     def _has_room(self, nbytes: int) -> bool:
         """Whether so much of a contribution may come before its turn."""
-        return self._round is None or self._round.free_bytes >= nbytes
+        free_bytes = self.exchange.free_bytes
+        return free_bytes is None or free_bytes >= nbytes
 
     def _has_place_for(self, member: Member) -> bool:
         """Whether a member can compute another unit: in a vector that is free, or that may be copied.
 
         That is always so where nobody works on the unit that is summed next: it ends the waiting.
         """
-        is_free = has_free_slot(self._round, member)
-        return is_free or self._has_room(self.canonical.nbytes) or self.leasing.turn_is_open
+        if has_free_slot(self.exchange, member):
+            return True
+        may_copy = self._has_room(self.canonical.nbytes) or self.leasing.turn_is_open
+        return may_copy and self.exchange.may_keep(member.lent[0])
 
     def _unblock(self, now: float) -> None:
         """Give the unit that all wait for to one of those who wait; its own will be computed again."""
         for lease in sorted(self._blocked(), key=lambda lease: lease.unit.shard, reverse=True):
             member = self.members.get(lease.sender)
-            if member is not None and self.leasing.may_try_next(member, self.members):
+            if (
+                member is not None
+                and self.leasing.may_try_next(member, self.members)
+                and self._has_place_for(member)
+            ):
                 self._release(member, lease)
                 instead = self.leasing.give(member, self.members, 0, True, now)
                 if instead is not None:
@@ -214,10 +227,10 @@ class Work(abc.ABC):
 
     def _blocked(self) -> list[Lease]:
         """Leases whose contributions are ready, and must wait for those that are summed before them."""
-        stage, round_ = self.leasing.stage, self._round
-        if stage is None or round_ is None or self._has_room(self.settings.chunk_bytes):
+        stage = self.leasing.stage
+        if stage is None or self._has_room(self.settings.chunk_bytes):
             return []
-        return [lease for lease in stage.leases if round_.is_blocked(lease.unit.shard)]
+        return [lease for lease in stage.leases if self.exchange.is_blocked(lease.unit.shard)]
 
     def _begin_stage(self, now: float) -> Stage | None:
         """Begin the stage that comes next; None where the run is over or workers are awaited."""
@@ -230,12 +243,12 @@ class Work(abc.ABC):
         self.leasing.stage = stage
         if stage.kind == "train":
             samples = [self.job.schedule.samples(stage.round, shard) for shard in stage.units]
-            self._round = self.canonical.new_round(tuple(stage.units), samples)
+            self.exchange.open(tuple(stage.units), samples)
         return stage
 
     def _place(self, member: Member, lease: Lease) -> None:
         """Choose the vector of the worker that a unit is computed in."""
-        lease.slot = free_slot(self._round, member)
+        lease.slot = free_slot(self.exchange, member)
         lease.is_here = member.here == (lease.slot, self.progress.version)
         if self._shares_memory_with(member):
             lease.descriptor = self.canonical.descriptor
@@ -244,7 +257,8 @@ class Work(abc.ABC):
             member.here = None
 
     def _shares_memory_with(self, member: Member) -> bool:
-        return self.memory.place == member.join.place != ""
+        is_wanted = self.settings.transport != "tcp" and self.exchange.is_shared
+        return is_wanted and self.memory.place == member.join.place != ""
 
     def _send_lease(self, member: Member, lease: Lease) -> None:
         unit, layout = lease.unit, self.canonical.layout
@@ -265,33 +279,20 @@ class Work(abc.ABC):
         self._outbox.send(member.sender, message)
         if lease.is_pulled and version not in (-1, member.version, member.ahead):
             # the first chunks go along, to save a round trip
-            self._send_weights(member, range(min(self.settings.window, self.canonical.chunks)))
-
-    def _send_weights(self, member: Member, chunks: Sequence[int]) -> None:
-        for index in chunks:
-            part, number = self.canonical.chunk(index)
-            self._outbox.send(member.sender, m.Weights(self.progress.version, index, number), part)
-
-    def _send_ahead(self, round_: Round, to: bytes, chunks: Sequence[int]) -> None:
-        """Send chunks of the next version as far as they are closed; the others follow when they are."""
-        for index in chunks:
-            found = self.canonical.next_chunk(round_, index)
-            if found is None:
-                self._awaited.setdefault(index, {})[to] = None
-            else:
-                part, number = found
-                self._outbox.send(to, m.Weights(self.progress.version + 1, index, number), part)
+            self.exchange.send_weights(member.sender, range(min(self.settings.window, self.canonical.chunks)))
 
     def _free_grant(self) -> int:
         """Chunks that may come unasked, if those of all units in hand may be held besides what is."""
+        if self.exchange.servers:
+            return 0  # nobody there knows of them
         chunks = min(self.settings.window, self.canonical.chunks)
         nbytes = min(chunks * self.settings.chunk_bytes, self.canonical.nbytes)
         return chunks if self._has_room(nbytes * (self.leasing.units_in_hand + 1)) else 0
 
     def _advance(self, member: Member, lease: Lease, now: float) -> None:
         """A unit has come forward: ask for its next chunks, or settle it; the last one closes the stage."""
-        self._send_grants()
-        if self._round is not None and not self._round.is_delivered(lease.unit.shard):
+        self.exchange.send_grants(self._is_last_call)
+        if not self.exchange.is_delivered(lease.unit.shard):
             return
         if lease.unit.kind == "train":
             member.samples += samples_of(lease.unit, self.job)
@@ -308,14 +309,19 @@ class Work(abc.ABC):
         self._stop_if_drained(now)
 
     def _close_stage(self, stage: Stage, now: float) -> None:
-        if self._round is not None:
-            self.canonical.adopt(self._round, mirrors(self.members, stage.opens))
-            self._left_lent.clear()
-            for index, senders in self._awaited.items():
-                for sender in senders:
-                    self._send_ahead(self._round, sender, (index,))
-            self._awaited.clear()
-            self._round = None
+        """Every contribution of a stage is in: average the rest, and go on when that is done."""
+        if self.exchange.round is not None:
+            self.exchange.finish(mirrors(self.members, stage.opens))
+        self._is_closing = True
+        self._settle_stage(stage, now)
+
+    def _settle_stage(self, stage: Stage, now: float) -> None:
+        """What the stage brings about is the version, if everybody is done with it."""
+        if not self._is_closing or (self.exchange.round is not None and not self.exchange.is_finished):
+            return
+        self._is_closing = False
+        self.exchange.adopt()
+        self._left_lent.clear()
         entry = self.progress.close(stage, self.job)
         self.leasing.stage = None
         if entry is not None:
@@ -323,6 +329,56 @@ class Work(abc.ABC):
         self._save_if_due(now)
         if self.progress.next_stage(self.job) is None:
             self._end(now, 0, "finished")
+
+    # -- averaging servers ----------------------------------------------------------------------------
+
+    def _on_heard(self, index: int, heard: Heard, now: float) -> None:
+        """An averaging server has brought something about."""
+        stage = self.leasing.stage
+        if heard.is_lost:
+            self._on_server_lost(index, "it has forgotten what it served", now)
+        elif stage is None:
+            return
+        elif heard.are_all_ready:
+            for lease in stage.leases:
+                member = self.members.get(lease.sender)
+                if lease.is_announced and member is not None:
+                    self._take_in(member, lease)
+        elif heard.delivered is not None or heard.unseen is not None:
+            shard = heard.delivered if heard.delivered is not None else heard.unseen
+            leased = stage.lease_of_shard(shard) if shard is not None else None
+            member = self.members.get(leased.sender) if leased is not None else None
+            if leased is not None and member is not None and heard.delivered is not None:
+                self._advance(member, leased, now)
+            elif leased is not None and member is not None:  # it may still be there to send it
+                self._note_transport(member, heard.trouble)
+                member.transport = "tcp"
+                self._let_come(leased)
+        else:
+            self._settle_stage(stage, now)
+
+    def _on_server_lost(self, index: int, why: str, now: float) -> None:
+        """What a server held of the round is lost: the round begins anew, with whoever takes its place."""
+        stage = self.leasing.stage
+        text = f"averaging server {index} ({self.exchange.servers[index]}) is lost: {why}"
+        self._outbox.note("loss", text, server=index, urgent=True)
+        version, times = self._lost_at
+        self._lost_at = (self.progress.version, times + 1 if version == self.progress.version else 1)
+        if self._lost_at[1] > LOSSES_MAX:
+            reason = f"averaging servers were lost {self._lost_at[1]} times in one round"
+            self._end(now, TimedOut.exit_code, f"{reason}; their messages say why")
+            return
+        self._outbox.put(Restart(index))
+        if stage is not None and stage.kind != "evaluate":
+            self.leasing.units_lost += stage.reopen_done()
+            self._is_closing = False
+        for member in self.members:  # nobody gets a unit before all servers have let go of what was lent
+            member.lent.clear()
+            member.here = None
+        self._left_lent.clear()
+        if isinstance(self.exchange, Served):
+            self.exchange.lose(index, now)
+            self.exchange.begin_anew()
 
     def _settle(self, member: Member, number: int) -> None:
         """Tell a worker what became of a lease that is not, or no longer, its own."""
@@ -334,12 +390,11 @@ class Work(abc.ABC):
     def _release(self, member: Member, lease: Lease) -> None:
         """End a lease without a contribution; what came of it stays, and its unit is open again."""
         if lease.unit.kind == "initialise":  # its layout was only proposed: the next one proposes its own
-            self._round = None
-            self.canonical.forget_proposal()
-        elif self._round is not None:
-            self._round.withdraw(lease.unit.shard)
+            self.exchange.drop()
+        else:
+            self.exchange.withdraw(lease.unit.shard)
         self.leasing.release(member, lease)
-        self._send_grants()  # what was granted to it, others may send
+        self.exchange.send_grants(self._is_last_call)  # what was granted to it, others may send
 
     def _revoke_stuck(self, now: float) -> None:
         for member, lease in self.leasing.stuck(self.members, self._blocked(), now):

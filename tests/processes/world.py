@@ -84,7 +84,7 @@ class World:
         self.folder = folder
         self.temporary = folder / "temporary"
         self.temporary.mkdir()
-        self._commands: list[Command] = []
+        self.commands: list[Command] = []
 
     def job(self, text: str = jobs.PLAIN, name: str = "job.py") -> Path:
         path = self.folder / name
@@ -111,10 +111,10 @@ class World:
         self, command: str, *arguments: object, under: Sequence[str] = (), **environment: str
     ) -> Command:
         """Start one of the commands; under another one, that limits or separates it."""
-        log = self.folder / f"{len(self._commands)}-{command}.log"
+        log = self.folder / f"{len(self.commands)}-{command}.log"
         words = [*under, str(BIN / command), *map(str, arguments)]
         started = Command(words, log, self.folder, environment)
-        self._commands.append(started)
+        self.commands.append(started)
         return started
 
     def run(
@@ -164,7 +164,7 @@ class World:
             for process in self.left_behind():
                 with contextlib.suppress(psutil.Error):
                     process.kill()
-            for command in self._commands:
+            for command in self.commands:
                 command.wait(10.0)
             assert not left, left
         files = sorted(path.name for path in self.temporary.iterdir())

@@ -14,10 +14,18 @@ Rows = tuple[HostArray, ...]  # one array a field
 
 @dataclasses.dataclass(frozen=True)
 class Send:
-    """Send a message to the master; `payloads` are sent from where they lie."""
+    """Send a message to the master, or an averaging server; `payloads` are sent from where they lie."""
 
     message: Message
     payloads: Sequence[HostArray] = ()
+    server: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Connect:
+    """Have connections to these averaging servers, and no others."""
+
+    servers: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +69,7 @@ class Exit:
     reason: str
 
 
-Effect = Send | Prepare | Compute | Cancel | Note | Exit
+Effect = Send | Connect | Prepare | Compute | Cancel | Note | Exit
 
 
 @dataclasses.dataclass(frozen=True)

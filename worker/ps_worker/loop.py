@@ -15,20 +15,20 @@ from pathlib import Path
 
 import zmq
 
-from ps_common import address
 from ps_common import messages as m
+from ps_common import sockets
 from ps_common.arrays import Device
 from ps_common.errors import PeerError
 from ps_common.saying import say
 from ps_common.shared_memory import SharedMemory
 from ps_common.signals import WakePipe
-from ps_common.wire import Buffer, decode, encode
+from ps_common.sockets import Socket
+from ps_common.wire import decode, encode
 from ps_worker.computing import Computing
-from ps_worker.effects import Cancel, Compute, Effect, Exit, Note, Prepare, Send
+from ps_worker.effects import Cancel, Compute, Connect, Effect, Exit, Note, Prepare, Send
 from ps_worker.machine import Worker
 
 MESSAGES_AT_ONCE = 64
-QUEUE_MESSAGES = 256
 FLUSH_MS = 1000  # for the last messages to leave
 GIVE_UP_S = 1.0  # for a step whose outcome nobody will take
 
@@ -67,7 +67,11 @@ class Loop:
             working.device, working.job_target, working.threads, self._wake.wake, self._memory
         )
         self._context = zmq.Context(io_threads=1)
-        self._socket = self._context.socket(zmq.DEALER)
+        # The sender's identity is this incarnation, for the master and for averaging servers.
+        self._identity = b"w" + secrets.token_bytes(15)
+        self._socket = sockets.dealer(self._context, working.master, FLUSH_MS, self._identity)
+        self._servers: list[Socket] = []
+        self._poller = zmq.Poller()
         self._exit: Exit | None = None
         self._told = ""  # why memory is not shared
         self._asked_at: float | None = None  # to stop
@@ -75,7 +79,6 @@ class Loop:
     def run(self) -> Exit:
         """Work until the run is over; close everything, whatever happens."""
         try:
-            self._connect()
             with self._wake.catching_signals():
                 self._work()
         finally:
@@ -85,19 +88,21 @@ class Loop:
         return self._exit
 
     def _work(self) -> None:
-        poller = zmq.Poller()
-        poller.register(self._socket, zmq.POLLIN)
-        poller.register(self._wake.fileno(), zmq.POLLIN)
+        self._poller.register(self._socket, zmq.POLLIN)
+        self._poller.register(self._wake.fileno(), zmq.POLLIN)
         while self._exit is None:
             wait_s = max(0.0, self._machine.next_deadline() - time.monotonic())
-            ready = dict(poller.poll(math.ceil(min(wait_s, 1.0) * 1000)))
+            ready = dict(self._poller.poll(math.ceil(min(wait_s, 1.0) * 1000)))
             if self._wake.fileno() in ready:
                 self._wake.clear()
                 for outcome in self._computing.take():
                     self._tell_why_not_shared()
                     self._perform(self._machine.done(outcome, time.monotonic()))
+            for index, server in enumerate(self._servers):
+                if server in ready:
+                    self._receive(server, index)
             if self._socket in ready:
-                self._receive()
+                self._receive(self._socket)
             now = time.monotonic()
             self._machine.step = self._computing.watch.step
             if now >= self._machine.next_deadline():
@@ -114,27 +119,42 @@ class Loop:
             self._told = self._memory.why_not
             self._note(Note(f"weights go over the network, not through memory: {self._told}"))
 
-    def _receive(self) -> None:
+    def _receive(self, socket: Socket, server: int | None = None) -> None:
         for _ in range(MESSAGES_AT_ONCE):
-            try:
-                frames = [frame.buffer for frame in self._socket.recv_multipart(zmq.NOBLOCK, copy=False)]
-            except zmq.Again:
+            frames = None if socket.closed else sockets.receive(socket)
+            if frames is None:
                 return
             try:
                 message = decode(frames)
             except PeerError as error:
-                self._note(Note(f"dropped a message of the master: {error}"))
+                who = "the master" if server is None else f"averaging server {server}"
+                self._note(Note(f"dropped a message of {who}: {error}"))
                 continue
-            self._perform(self._machine.handle(message, frames[1:], time.monotonic()))
+            now = time.monotonic()
+            if server is None:
+                self._perform(self._machine.handle(message, frames[1:], now))
+            else:
+                self._perform(self._machine.hear(server, message, frames[1:], now))
 
     def _perform(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
             _PERFORM[type(effect)](self, effect)
 
     def _send(self, effect: Send) -> None:
-        frames: list[zmq.Frame | Buffer] = [encode(effect.message), *(part.data for part in effect.payloads)]
-        with contextlib.suppress(zmq.Again):  # no connection now; what matters is said again until answered
-            self._socket.send_multipart(frames, zmq.NOBLOCK, copy=False)
+        socket = self._socket if effect.server is None else self._servers[effect.server]
+        # Where there is no connection now: what matters is said again until it is answered.
+        sockets.send(socket, [encode(effect.message), *(part.data for part in effect.payloads)])
+
+    def _connect(self, effect: Connect) -> None:
+        """Connections of their own for what is said from now on; what is under way in others is void."""
+        for server in self._servers:
+            self._poller.unregister(server)
+            server.close()
+        self._servers = [
+            sockets.dealer(self._context, url, FLUSH_MS, self._identity) for url in effect.servers
+        ]
+        for server in self._servers:
+            self._poller.register(server, zmq.POLLIN)
 
     def _begin(self, effect: Prepare | Compute) -> None:
         self._computing.begin(effect)
@@ -149,31 +169,14 @@ class Loop:
     def _leave(self, effect: Exit) -> None:
         self._exit = effect
 
-    def _connect(self) -> None:
-        socket = self._socket
-        # The sender's identity is this incarnation; drawn anew by every process. It must not begin with 0.
-        socket.setsockopt(zmq.ROUTING_ID, b"w" + secrets.token_bytes(15))
-        socket.setsockopt(zmq.IMMEDIATE, 1)  # queue nothing for a master that is not there
-        socket.setsockopt(zmq.LINGER, FLUSH_MS)
-        socket.setsockopt(zmq.SNDHWM, QUEUE_MESSAGES)
-        socket.setsockopt(zmq.RCVHWM, QUEUE_MESSAGES)
-        socket.setsockopt(zmq.MAXMSGSIZE, max(m.HEADER_BYTES, m.CHUNK_BYTES_MAX))
-        socket.setsockopt(zmq.RECONNECT_IVL, 50)
-        socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
-        socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
-        socket.setsockopt(zmq.HEARTBEAT_IVL, 2000)
-        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 10_000)
-        host, _ = address.split(self._working.master) or ("", 0)
-        socket.setsockopt(zmq.IPV6, address.needs_ipv6(host))
-        socket.connect(self._working.master)
-
     def _close(self) -> None:
         """Leave nothing behind; a step that does not end is left to the end of the process."""
         spent_s = 0.0 if self._asked_at is None else time.monotonic() - self._asked_at
         is_wanted = self._exit is not None and self._exit.exit_code == 0
         patience_s = self._working.shutdown_timeout_s - spent_s if is_wanted else GIVE_UP_S
         self._computing.close(timeout_s=max(0.0, patience_s))
-        self._socket.close()
+        for socket in (self._socket, *self._servers):
+            socket.close()
         self._context.term()
         self._wake.close()
         self._memory.close()
@@ -181,6 +184,7 @@ class Loop:
 
 _PERFORM: dict[type, Callable[..., None]] = {
     Send: Loop._send,
+    Connect: Loop._connect,
     Prepare: Loop._begin,
     Compute: Loop._begin,
     Cancel: Loop._cancel,

@@ -17,6 +17,7 @@ from ps_common.wire import checksum
 from ps_worker.effects import (
     Cancel,
     Compute,
+    Connect,
     Contribution,
     Effect,
     Exit,
@@ -27,7 +28,7 @@ from ps_worker.effects import (
     Prepared,
     Send,
 )
-from ps_worker.stock import Stock, shard_of
+from ps_worker.stock import Request, Stock, shard_of
 
 JOIN_RETRY_S = 0.25  # while it is not welcome; then the master says
 PATIENCE_S = 3.0  # silence of the master after which the worker says that it waits
@@ -76,6 +77,7 @@ class Worker:
         self._lease: m.Lease | None = None
         self._last_lease = 0  # since the last welcome
         self._outcome: Contribution | None = None
+        self._sent = 0  # chunks of it
         self._said: m.Message | None = None  # what is said again until it is answered
         self._heard_at = now  # of the master
         self._has_complained = False
@@ -98,6 +100,21 @@ class Worker:
                 handler(self, message, payloads, now)
         except PeerError as error:
             self._effects.append(Note(f"dropped a message of the master: {error}"))
+        return self._take_effects()
+
+    def hear(
+        self, server: int, message: m.Message, payloads: Sequence[memoryview], now: float
+    ) -> list[Effect]:
+        """Take one message of an averaging server, likewise."""
+        try:
+            if isinstance(message, m.Weights):
+                self._on_weights(message, payloads, now, server)
+            elif isinstance(message, m.Grant):
+                self._on_grant(message, payloads, now, server)
+            else:
+                raise PeerError(f"{type(message).__name__} is not an averaging server's to send")
+        except PeerError as error:
+            self._effects.append(Note(f"dropped a message of averaging server {server}: {error}"))
         return self._take_effects()
 
     def done(self, outcome: Outcome, now: float) -> list[Effect]:
@@ -164,6 +181,7 @@ class Worker:
         self._last_lease = message.lease  # what was in hand is given up
         self._welcome, self._job, self.name = message, job, message.worker
         self._stock.begin(message, job)
+        self._effects.append(Connect(message.servers))
         self._effects.append(Note(f"joined run {message.run} as {message.worker}"))
         if self._is_busy:
             self._effects.append(Cancel())
@@ -192,7 +210,7 @@ class Worker:
         if self._leave_by < math.inf:
             self._leave(now, 0, "asked to stop")
             return
-        self._outcome = None
+        self._outcome, self._sent = None, 0
         self._lease, self._last_lease = lease, lease.lease
         layout = self._stock.layout
         if lease.kind != "initialise" and (layout is None or lease.layout_digest != layout.digest):
@@ -208,24 +226,30 @@ class Worker:
         self._enter(State.GATHERING, now)
         self._advance(now)
 
-    def _on_weights(self, message: m.Weights, payloads: Sequence[memoryview], now: float) -> None:
-        if self.state is State.JOINING or not self._stock.take_weights(message, payloads):
+    def _on_weights(
+        self, message: m.Weights, payloads: Sequence[memoryview], now: float, server: int | None = None
+    ) -> None:
+        if self.state in (State.JOINING, State.LEFT):
+            return
+        if not self._stock.take_weights(message, payloads, server):
             return
         if self.state is State.GATHERING:
             self._advance(now)
         else:
-            self._say_all(self._stock.ask_ahead())
+            self._ask(self._stock.ask_ahead())
 
     def _on_rows(self, message: m.Rows, payloads: Sequence[memoryview], now: float) -> None:
         if self.state is State.GATHERING and self._stock.take_rows(message, payloads):
             self._advance(now)
 
-    def _on_grant(self, message: m.Grant, payloads: Sequence[memoryview], now: float) -> None:
+    def _on_grant(
+        self, message: m.Grant, payloads: Sequence[memoryview], now: float, server: int | None = None
+    ) -> None:
         if self.state is State.SETTLING and self._lease is not None and message.lease == self._lease.lease:
             self._asked_at = now
-            self._send_chunks(message.chunks)
+            self._send_chunks(message.chunks, server)
             if message.is_last:
-                self._say_all(self._stock.ask_ahead(self._lease.version + 1))
+                self._ask(self._stock.ask_ahead(self._lease.version + 1))
 
     def _on_accepted(self, message: m.Accepted, payloads: Sequence[memoryview], now: float) -> None:
         if self._lease is None or message.lease != self._lease.lease:
@@ -263,7 +287,7 @@ class Worker:
             self._enter(State.COMPUTING, now)
         else:
             self._asked_at = now
-            self._say_all(self._stock.ask())
+            self._ask(self._stock.ask())
 
     def _on_outcome(self, outcome: Outcome, lease: m.Lease, now: float) -> None:
         self._enter(State.SETTLING, now)
@@ -293,19 +317,18 @@ class Worker:
                 transfer_s=spent["transfer"],
             )
             self._say(push, now)
-            self._send_chunks(range(min(lease.grant, len(self._stock.spans))))
+            self._send_chunks(range(min(lease.grant, len(self._stock.spans[0]))), None)
 
-    def _send_chunks(self, chunks: Sequence[int]) -> None:
+    def _send_chunks(self, chunks: Sequence[int], server: int | None) -> None:
         vector = self._outcome.vector if self._outcome else None
         if vector is None or self._lease is None:
             return
         for index in chunks:
-            spans = self._stock.spans
-            if index >= len(spans):
-                raise PeerError(f"the master asks for chunk {index}; the model has {len(spans)}")
-            span = spans[index]
+            span = self._stock.span(server, index)
             part = vector[span.start : span.stop]
-            self._effects.append(Send(m.Chunk(self._lease.lease, index, checksum(part.data)), (part,)))
+            chunk = m.Chunk(self._lease.lease, index, checksum(part.data))
+            self._effects.append(Send(chunk, (part,), server))
+            self._sent += 1
 
     # -- time -----------------------------------------------------------------------------------------
 
@@ -319,7 +342,7 @@ class Worker:
             )
             lease = self._lease.lease if in_hand and self._lease else 0
             steps = 0 if self.state is State.GATHERING else self.step
-            self._effects.append(Send(m.Heartbeat(lease, self._stock.pieces + steps)))
+            self._effects.append(Send(m.Heartbeat(lease, self._stock.pieces + steps + self._sent)))
 
     def _ask_again(self, now: float) -> None:
         """The last request has had no answer for a while: make it again."""
@@ -329,7 +352,7 @@ class Worker:
         elif self.state is State.IDLE:
             self._send(m.Ready(self._stock.version, self._last_lease), now)
         elif self.state is State.GATHERING:
-            self._say_all(self._stock.ask_again())
+            self._ask(self._stock.ask_again())
         elif self.state is State.SETTLING and self._said is not None:
             self._send(self._said, now)
 
@@ -396,8 +419,8 @@ class Worker:
         self._asked_at = now
         self._effects.append(Send(message))
 
-    def _say_all(self, messages: Sequence[m.Message]) -> None:
-        self._effects.extend(map(Send, messages))
+    def _ask(self, requests: Sequence[Request]) -> None:
+        self._effects.extend(Send(request.message, server=request.server) for request in requests)
 
     def _leave(self, now: float, exit_code: int, reason: str) -> None:
         self._effects.append(Send(m.Leave(reason[:1000])))

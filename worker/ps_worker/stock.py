@@ -1,10 +1,11 @@
 """What a worker has of a run, and what it lacks for the unit in hand: weights and rows.
 
 Weights lie in the unit's slot already, or in the master's memory, or come in chunks; rows of a shard come
-in blocks, once. This file knows which pieces to ask for and checks each that comes; when to ask, and what to
-do when everything is here, the machine decides.
+in blocks, once. This file knows which pieces to ask for, and whom, and checks each that comes; when to ask,
+and what to do when everything is here, the machine decides.
 """
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,27 +13,36 @@ import numpy as np
 from ps_common import messages as m
 from ps_common.arrays import HostArray
 from ps_common.errors import PeerError
+from ps_common.gather import Gather
 from ps_common.job import Description
 from ps_common.layout import ChunkSpan, Layout
 from ps_common.memory import Memory, Unshared
 from ps_common.messages import NOT_SHARED
 from ps_common.wire import checksum
 from ps_worker.effects import Compute, Rows
-from ps_worker.gather import Gather
 
 NOTHING = Gather(0, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What to ask for, and whom: an averaging server, or the master (None)."""
+
+    message: m.Message
+    server: int | None = None
 
 
 class Stock:
     """Weights and rows of one run.
 
-    layout: of the job's model, None until the replica is built. version: of the canonical weights that came
-    in chunks and are all here, -1 for none. pieces: how many have come for the unit in hand.
+    layout: of the job's model, None until the replica is built. spans: its chunks, by the averaging server
+    that has them; a master that averages itself counts as the only one. version: of the canonical weights
+    that came in chunks and are all here, -1 for none. pieces: how many have come for the unit in hand.
     """
 
     def __init__(self, memory: Memory) -> None:
         self.layout: Layout | None = None
-        self.spans: tuple[ChunkSpan, ...] = ()
+        self.spans: tuple[tuple[ChunkSpan, ...], ...] = ()
         self.version = -1
         self.pieces = 0
         self._memory = memory
@@ -41,7 +51,7 @@ class Stock:
         self._lease: m.Lease | None = None
         self._base: HostArray | None = None  # the canonical weights, as they came in chunks
         self._pulling = -1  # the version that is coming in their place
-        self._weights = NOTHING
+        self._weights: tuple[Gather, ...] = ()  # one a server
         self._source: HostArray | None = None  # the weights for the unit in hand; None: in its slot
         self._shared: dict[int, HostArray] = {}  # vectors of the master, by descriptor
         self._data: dict[tuple[str, int], Rows] = {}  # shards that are here
@@ -66,8 +76,10 @@ class Stock:
         self._cut()
 
     def _cut(self) -> None:
-        if self.layout is not None and self._welcome is not None:
-            self.spans = self.layout.chunks(self._welcome.chunk_bytes)
+        layout, welcome = self.layout, self._welcome
+        if layout is not None and welcome is not None:
+            cuts = layout.cuts(max(1, len(welcome.servers)))
+            self.spans = tuple(layout.chunks(welcome.chunk_bytes, *cut) for cut in cuts)
 
     # -- the unit in hand -----------------------------------------------------------------------------
 
@@ -80,7 +92,7 @@ class Stock:
 
     @property
     def is_complete(self) -> bool:
-        return self._weights.is_complete and self._rows.is_complete
+        return all(part.is_complete for part in self._weights) and self._rows.is_complete
 
     def task(self) -> Compute:
         """The unit with everything it needs."""
@@ -91,29 +103,37 @@ class Stock:
         key = shard_of(self._lease)
         return Compute(self._lease, self._source, self._data.get(key) if key else None)
 
-    def ask(self) -> list[m.Message]:
+    def ask(self) -> list[Request]:
         """Requests for pieces that are missing and not yet asked for, as far as the window goes."""
-        return self._requests(self._weights.ask(), self._rows.ask())
+        return self._requests([part.ask() for part in self._weights], self._rows.ask())
 
-    def ask_again(self) -> list[m.Message]:
+    def ask_again(self) -> list[Request]:
         """Requests for what was asked for and has not come."""
-        return self._requests(self._weights.ask_again(), self._rows.ask_again())
+        return self._requests([part.ask_again() for part in self._weights], self._rows.ask_again())
 
-    def ask_ahead(self, version: int | None = None) -> list[m.Message]:
+    def ask_ahead(self, version: int | None = None) -> list[Request]:
         """Requests for a version whose lease is still to come; None: for more of the one that is coming."""
         if version is not None and version != self._pulling and self._base is not None:
             self._begin_pulling(version, 0)
-        return self._requests(self._weights.ask(), ())
+        return self._requests([part.ask() for part in self._weights], ())
 
-    def take_weights(self, message: m.Weights, payloads: Sequence[memoryview]) -> bool:
+    def span(self, server: int | None, index: int) -> ChunkSpan:
+        """Where a server's chunk lies. Raises `PeerError` where there is none."""
+        number = server or 0
+        spans = self.spans[number] if number < len(self.spans) else ()
+        if index >= len(spans):
+            raise PeerError(f"there is no chunk {index}; there are {len(spans)}")
+        return spans[index]
+
+    def take_weights(
+        self, message: m.Weights, payloads: Sequence[memoryview], server: int | None = None
+    ) -> bool:
         """A chunk has come; whether it was wanted. Raises `PeerError` for one that is wrong."""
         if message.version != self._pulling or self._base is None:
             return False
-        if message.index >= len(self.spans):
-            raise PeerError(f"there is no chunk {message.index}; the model has {len(self.spans)}")
-        span = self.spans[message.index]
+        span = self.span(server, message.index)
         payload = _checked(payloads, (span.nbytes,), message.checksum)[0]
-        if not self._weights.take(message.index):
+        if not self._weights or not self._weights[server or 0].take(message.index):
             return False
         self.pieces += 1
         self._base[span.start : span.stop] = np.frombuffer(payload, np.uint8)
@@ -139,7 +159,7 @@ class Stock:
         return True
 
     def _want_weights(self, lease: m.Lease) -> str:
-        coming, self._weights, self._source = self._weights, NOTHING, None
+        coming, self._weights, self._source = self._weights, (), None
         if lease.version == -1 or lease.is_here or self.layout is None or self._welcome is None:
             return ""
         why_not = self._attach(lease.descriptor, self.layout.nbytes)
@@ -152,7 +172,8 @@ class Stock:
         if lease.version == self._pulling:
             self._weights = coming
         elif lease.version != self.version:
-            unasked = self._welcome.window if lease.descriptor == NOT_SHARED else 0
+            is_sent = lease.descriptor == NOT_SHARED and not self._welcome.servers
+            unasked = self._welcome.window if is_sent else 0
             self._begin_pulling(lease.version, unasked)
         return why_not
 
@@ -169,7 +190,8 @@ class Stock:
     def _begin_pulling(self, version: int, unasked: int) -> None:
         """A version is to come in the place of the one that is here, its first chunks `unasked`."""
         self.version, self._pulling = -1, version
-        self._weights = Gather(len(self.spans), self._welcome.window if self._welcome else 1, unasked)
+        window = self._welcome.window if self._welcome else 1
+        self._weights = tuple(Gather(len(spans), window, unasked) for spans in self.spans)
 
     def _want_rows(self, key: tuple[str, int] | None) -> None:
         job, welcome, self._rows = self._job, self._welcome, NOTHING
@@ -191,13 +213,16 @@ class Stock:
             raise PeerError(f"there is no block {block} of {key[0]} shard {key[1]}")
         return block * rows, min(rows, size - block * rows)
 
-    def _requests(self, chunks: Sequence[int], blocks: Sequence[int]) -> list[m.Message]:
-        requests: list[m.Message] = []
-        if chunks:
-            requests.append(m.Pull(self._pulling, tuple(chunks)))
+    def _requests(self, chunks: Sequence[Sequence[int]], blocks: Sequence[int]) -> list[Request]:
+        requests: list[Request] = []
+        has_servers = self._welcome is not None and bool(self._welcome.servers)
+        for server, asked in enumerate(chunks):
+            if asked:
+                pull = m.Pull(self._pulling, tuple(asked))
+                requests.append(Request(pull, server if has_servers else None))
         key = shard_of(self._lease) if self._lease else None
         if blocks and key is not None:
-            requests.append(m.Fetch(*key, tuple(blocks)))
+            requests.append(Request(m.Fetch(*key, tuple(blocks))))
         return requests
 
 

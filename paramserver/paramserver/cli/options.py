@@ -9,12 +9,14 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from ps_common import address
 from ps_common.errors import UsageError
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _PLAN_FLAGS = ("seed", "epochs", "shards")
 _Folder = click.Path(file_okay=False, path_type=Path)
 _File = click.Path(dir_okay=False, path_type=Path)
+SERVERS_MAX = 64  # on one machine
 _Positive = click.FloatRange(0.1)
 
 _OPTIONS = [
@@ -37,7 +39,12 @@ _OPTIONS = [
     click.option(
         "--transport", type=click.Choice(["auto", "shm", "tcp"]), default="auto", help="For weights."
     ),
-    click.option("--servers", type=click.IntRange(1), default=1, metavar="K", help="Averaging processes."),
+    click.option(
+        "--servers",
+        default="1",
+        metavar="K|URL,URL,...",
+        help="Averaging servers: how many to start here (1: none, the master averages), or where they are.",
+    ),
     click.option("--out", type=_File, metavar="FILE", help="Write the trained model here (.safetensors)."),
     click.option(
         "--json",
@@ -77,6 +84,7 @@ class CommonOptions:
 
     overrides: dict[str, str]
     transport: str
+    servers: str
     checkpoint: Path | None
     checkpoint_every: str
     resume: str
@@ -90,8 +98,7 @@ class CommonOptions:
     @classmethod
     def of(cls, given: dict[str, Any]) -> "CommonOptions":
         """Check and keep what click collected. Raises `UsageError`."""
-        if given.pop("servers") != 1:
-            raise UsageError("--servers: one averaging process is built so far; leave it at 1")
+        parse_servers(given["servers"])
         overrides = parse_settings(given.pop("settings"))
         for flag in _PLAN_FLAGS:
             value = given.pop(flag)
@@ -105,6 +112,7 @@ class CommonOptions:
         flags = [f"--set={key}={value}" for key, value in self.overrides.items()]
         for flag, value in (
             ("--transport", self.transport),
+            ("--servers", self.servers),
             ("--checkpoint", self.checkpoint),
             ("--checkpoint-every", self.checkpoint_every),
             ("--resume", self.resume),
@@ -152,3 +160,19 @@ def parse_workers(text: str) -> tuple[int, int | None]:
     if match is None:
         raise UsageError(f"--workers {text}: write it as MIN or MIN:MAX, for example 2 or 2:8")
     return int(match[1]), int(match[2]) if match[2] else None
+
+
+def parse_servers(text: str) -> tuple[int, tuple[str, ...]]:
+    """How many averaging servers to start, or the addresses of those that run already."""
+    if re.fullmatch(r"\d+", text):
+        if not 1 <= int(text) <= SERVERS_MAX:
+            raise UsageError(f"--servers {text}: start 1 to {SERVERS_MAX} of them")
+        return int(text), ()
+    urls = tuple(url.strip() for url in text.split(","))
+    for url in urls:
+        parts = address.split(url)
+        if parts is None or parts[1] == 0:
+            raise UsageError(f"--servers {text}: give a number, or addresses like tcp://host:5556,...")
+    if len(set(urls)) != len(urls):
+        raise UsageError(f"--servers {text}: an address is there twice; each server has one stretch")
+    return 1, urls

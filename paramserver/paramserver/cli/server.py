@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from paramserver.cli.options import CommonOptions, common_options, parse_every, parse_workers
+from paramserver.cli.options import CommonOptions, common_options, parse_every, parse_servers, parse_workers
 from paramserver.log import Log
 from paramserver.serve import serve
 from paramserver.serving import Serving
@@ -53,10 +53,13 @@ def cli(
         checkpoint_every_s=every_s,
     )
     loaded = load_job(job, options.overrides)
+    averagers, servers = parse_servers(options.servers)
     serving = Serving(
         bind=bind,
         advertise=advertise,
         insecure=insecure,
+        servers=servers,
+        averagers=averagers,
         address_file=address_file,
         checkpoint_folder=options.checkpoint,
         model_file=options.out,

@@ -5,7 +5,7 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ps_worker.gather import Gather
+from ps_common.gather import Gather
 
 
 @settings(deadline=None, max_examples=150)

@@ -1,0 +1,337 @@
+"""One of several averaging servers, as a state machine: messages and time in, effects out.
+
+It holds one stretch of the vector and averages what workers contribute to it. It knows neither jobs nor
+units nor members: the master tells it which contributions are wanted, and it tells the master what has come.
+What it holds is lost with it; the master fills whoever takes its place.
+"""
+
+import contextlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from paramserver.canonical import Canonical
+from paramserver.chunks import Chunks, Comer
+from paramserver.effects import Effect, Outbox
+from paramserver.rounds import Lent
+from paramserver.settings import Settings
+from ps_common import messages as m
+from ps_common.arrays import HostArray
+from ps_common.errors import PeerError, ProtocolMismatch, TimedOut, UsageError
+from ps_common.gather import Gather
+from ps_common.layout import Layout
+from ps_common.memory import Heap, Memory, Unshared
+from ps_common.messages import NOT_SHARED
+from ps_common.wire import checksum
+
+BUSY_S = 10.0  # a master not heard of for so long may be followed by another one's run
+KEPT_ROUNDS = 4  # vectors of others that were not used for so long are let go of
+RETRY_S = 1.0  # until what it has asked the master for is asked for again
+
+
+class Averager:
+    """One averaging server. memory: where its vectors lie, and whose others it sees."""
+
+    def __init__(self, now: float, memory: Memory | None = None) -> None:
+        self.bytes_sent = self.bytes_received = 0  # kept up to date by the loop
+        self._memory: Memory = memory or Heap()
+        self._outbox = Outbox()
+        self._master = b""
+        self._heard_at = now  # of the master
+        self._serve: m.Serve | None = None
+        self._is_shared = False  # its vectors are the master's
+        self._may_share = True  # until that has failed
+        self._cut = (0, 0)  # its stretch, in bytes
+        self._whole_bytes = 0  # of all stretches together
+        self._chunks: Chunks | None = None
+        self._filling: Gather | None = None  # the version it is to begin with, coming from the master
+        self._asked_at = now
+        self._seen: dict[tuple[int, int], Lent] = {}  # vectors of others, by pid and descriptor
+        self._used: dict[tuple[int, int], int] = {}  # the version that each was last used for
+
+    # -- inputs ---------------------------------------------------------------------------------------
+
+    def handle(
+        self, sender: bytes, message: m.Message, payloads: Sequence[memoryview], now: float
+    ) -> list[Effect]:
+        """Take one message, of the master or a worker. A mistake is noted, and changes nothing."""
+        try:
+            if isinstance(message, m.Serve):
+                self._on_serve(sender, message, now)
+            elif isinstance(message, m.Check):
+                self._on_check(sender, message, now)
+            elif self._chunks is not None:
+                self._take(self._chunks, sender, message, payloads, now)
+        except PeerError as error:
+            self._refuse(sender, error)
+        return self._outbox.take()
+
+    def refuse(self, sender: bytes, error: PeerError) -> list[Effect]:
+        """Something came from a peer that is no message."""
+        self._refuse(sender, error)
+        return self._outbox.take()
+
+    def tick(self, now: float) -> list[Effect]:
+        """Ask the master again for what has not come."""
+        if self._filling is not None and self._serve is not None:
+            self._asked_at = now
+            self._pull(self._serve, self._filling.ask_again())
+        return self._outbox.take()
+
+    def next_deadline(self) -> float:
+        return self._asked_at + RETRY_S if self._filling is not None else float("inf")
+
+    # -- who is served, and with what it begins -------------------------------------------------------
+
+    def _on_serve(self, sender: bytes, message: m.Serve, now: float) -> None:
+        serving = self._serve
+        if message.protocol != m.PROTOCOL:
+            text = f"this averaging server speaks protocol {m.PROTOCOL}, the master {message.protocol}"
+            self._outbox.send(sender, m.Refused(ProtocolMismatch.exit_code, text))
+            return
+        is_other = serving is not None and (serving.run, self._master) != (message.run, sender)
+        if serving is not None and is_other and now < self._heard_at + BUSY_S and serving.run != message.run:
+            text = f"this averaging server serves run {serving.run}; start another one, or wait"
+            self._outbox.send(sender, m.Refused(TimedOut.exit_code, text))
+            return
+        self._master, self._heard_at = sender, now
+        if serving is not None and serving.generation == message.generation:  # once more
+            if self._filling is None:
+                self._outbox.send(sender, m.Serving(message.generation, self._is_shared))
+            return
+        self._begin(message, now)
+
+    def _begin(self, serve: m.Serve, now: float) -> None:
+        layout = Layout.from_plain(serve.layout)
+        if serve.server >= serve.servers:
+            raise PeerError(f"there is no stretch {serve.server} of {serve.servers}")
+        cut = layout.cuts(serve.servers)[serve.server]
+        part, kept = layout.part(*cut), self._kept(serve, layout)
+        self._serve, self._cut, self._filling = serve, cut, None
+        self._seen.clear()
+        self._used.clear()
+        try:
+            settings = Settings(
+                chunk_bytes=serve.chunk_bytes, window=serve.window, held_bytes=max(1, serve.held_bytes)
+            )
+        except UsageError as error:
+            raise PeerError(str(error)) from error
+        self._is_shared = self._may_share and serve.place == self._memory.place != ""
+        self._chunks = Chunks(Canonical(settings, self._memory), self._outbox)
+        self._whole_bytes = layout.nbytes
+        vector: HostArray | None = None
+        if serve.version >= 0 and self._is_shared:
+            vector = self._master_vector(serve.descriptor)
+            self._is_shared = vector is not None
+        if serve.version >= 0 and vector is None:
+            vector = kept if kept is not None else np.zeros(part.nbytes, np.uint8)
+            if kept is None:
+                self._filling = Gather(len(part.chunks(serve.chunk_bytes)), serve.window)
+        self._chunks.begin(part, serve.version, vector)
+        if self._filling is not None and self._filling.is_complete:
+            self._filling = None
+        if self._filling is not None:
+            self._asked_at = now
+            self._pull(serve, self._filling.ask())
+        else:
+            self._outbox.send(self._master, m.Serving(serve.generation, self._is_shared))
+
+    def _kept(self, serve: m.Serve, layout: Layout) -> HostArray | None:
+        """What is here already of the version to begin with."""
+        chunks, before = self._chunks, self._serve
+        if chunks is None or before is None or self._is_shared or self._filling is not None:
+            return None
+        same = (before.run, before.server, before.servers, before.layout)
+        if same != (serve.run, serve.server, serve.servers, serve.layout):
+            return None
+        if chunks.round is not None and chunks.round.is_closed and chunks.version + 1 == serve.version:
+            return chunks.round.out
+        return chunks.canonical.vector if chunks.version == serve.version else None
+
+    def _pull(self, serve: m.Serve, chunks: Sequence[int]) -> None:
+        if chunks:
+            self._outbox.send(self._master, m.Pull(serve.version, tuple(chunks)))
+
+    def _on_check(self, sender: bytes, message: m.Check, now: float) -> None:
+        if sender == self._master:
+            self._heard_at = now
+        serves = self._serve if sender == self._master else None
+        generation = serves.generation if serves is not None else 0
+        self._outbox.send(sender, m.Pulse(generation, self.bytes_sent, self.bytes_received))
+
+    # -- rounds ---------------------------------------------------------------------------------------
+
+    def _take(
+        self, chunks: Chunks, sender: bytes, message: m.Message, payloads: Sequence[memoryview], now: float
+    ) -> None:
+        if isinstance(message, m.Pull) and self._filling is None:
+            chunks.pull(sender, message.version, message.chunks)
+        elif isinstance(message, m.Chunk):
+            self._on_chunk(chunks, sender, message, payloads[0])
+        elif isinstance(message, m.Pull):
+            pass  # it comes again, when there is something to send
+        elif sender == self._master:
+            self._heard_at = now
+            if isinstance(message, m.Stop):
+                self._forget()
+            elif isinstance(message, m.Weights):
+                self._on_weights(chunks, message, payloads[0])
+            elif self._serve is not None and getattr(message, "generation", 0) == self._serve.generation:
+                _handler(message)(self, chunks, message)
+        elif not isinstance(message, m.Leave):
+            raise PeerError(f"{type(message).__name__} is only the master's to send")
+
+    def _on_open(self, chunks: Chunks, message: m.Open) -> None:
+        if message.version == chunks.version + 2 and chunks.round is not None and chunks.round.is_closed:
+            chunks.adopt()
+        if message.version != chunks.version + 1 or chunks.round is not None:
+            return  # once more
+        if len(message.shards) != len(message.samples) or not message.shards or 0 in message.samples:
+            raise PeerError("a round has shards, and samples of each")
+        self._let_go_of_old(message.version)
+        out: HostArray | None = None
+        if self._is_shared:
+            out = self._master_vector(message.descriptor)
+            if out is None:
+                self._forget()  # the master notices, and it begins anew, sharing nothing
+                return
+        chunks.open(message.shards, message.samples, out)
+
+    def _on_announce(self, chunks: Chunks, message: m.Announce) -> None:
+        if not self._is_open(chunks, message.version, message.shard):
+            return
+        comer = Comer(message.lease, message.worker, message.is_last)
+        if chunks.is_delivered(message.shard):
+            self._tell_delivered(chunks, message.shard)
+        elif chunks.shard_of(message.worker, message.lease) == message.shard:
+            chunks.repeat(message.shard, message.is_last)
+        else:
+            chunks.announce(message.shard, comer)
+            chunks.send_grants()
+
+    def _on_lend(self, chunks: Chunks, message: m.Lend) -> None:
+        if not self._is_open(chunks, message.version, message.shard):
+            return
+        if not chunks.is_delivered(message.shard):
+            try:
+                lent = self._see(message.pid, message.descriptor)
+            except (Unshared, PeerError) as error:
+                unseen = m.Unseen(message.generation, message.version, message.shard, str(error)[:1000])
+                self._outbox.send(self._master, unseen)
+                return
+            chunks.lend(message.shard, lent)
+        self._tell_delivered(chunks, message.shard)
+
+    def _on_withdraw(self, chunks: Chunks, message: m.Withdraw) -> None:
+        if self._is_open(chunks, message.version, message.shard):
+            chunks.withdraw(message.shard)
+            chunks.send_grants()  # what was granted to it, others may send
+
+    def _on_release(self, chunks: Chunks, message: m.Release) -> None:
+        if not self._is_open(chunks, message.version, message.shard):
+            return
+        if not chunks.absorb(message.shard):
+            chunks.keep(message.shard)
+        self._outbox.send(self._master, m.Released(message.generation, message.version, message.shard))
+
+    def _on_finish(self, chunks: Chunks, message: m.Finish) -> None:
+        round_ = chunks.round
+        if round_ is None or message.version != chunks.version + 1 or not round_.is_closed:
+            return
+        mirrors = []
+        for pid, descriptor in zip(message.pids, message.descriptors, strict=False):
+            with contextlib.suppress(Unshared, PeerError):  # its process is gone: nobody will look there
+                mirrors.append(self._see(pid, descriptor))
+        chunks.finish(mirrors)
+        self._outbox.send(self._master, m.Closed(message.generation, message.version))
+
+    def _on_chunk(self, chunks: Chunks, sender: bytes, message: m.Chunk, payload: memoryview) -> None:
+        shard = chunks.shard_of(sender, message.lease)
+        if shard is None or chunks.round is None:
+            return  # of a lease that has ended
+        was_delivered = chunks.is_delivered(shard)
+        chunks.take(shard, message, payload)
+        chunks.send_grants()
+        if not was_delivered and chunks.is_delivered(shard):
+            self._tell_delivered(chunks, shard)
+
+    def _on_weights(self, chunks: Chunks, message: m.Weights, payload: memoryview) -> None:
+        """A chunk of the version to begin with."""
+        serve, filling, vector = self._serve, self._filling, chunks.canonical.vector
+        if serve is None or filling is None or vector is None or message.version != serve.version:
+            return
+        spans = chunks.canonical.spans
+        if message.index >= len(spans):
+            raise PeerError(f"there is no chunk {message.index}; the stretch has {len(spans)}")
+        span = spans[message.index]
+        if len(payload) != span.nbytes or checksum(payload) != message.checksum:
+            raise PeerError(f"chunk {message.index} of version {message.version} is damaged")
+        if filling.take(message.index):
+            vector[span.start : span.stop] = np.frombuffer(payload, np.uint8)
+        if filling.is_complete:
+            self._filling = None
+            self._outbox.send(self._master, m.Serving(serve.generation, self._is_shared))
+        else:
+            self._pull(serve, filling.ask())
+
+    # -- small things ---------------------------------------------------------------------------------
+
+    def _is_open(self, chunks: Chunks, version: int, shard: int) -> bool:
+        """Whether this is the round that is open, and the shard is of it."""
+        return chunks.round is not None and version == chunks.version + 1 and chunks.round.has(shard)
+
+    def _tell_delivered(self, chunks: Chunks, shard: int) -> None:
+        if self._serve is not None:
+            self._outbox.send(self._master, m.Delivered(self._serve.generation, chunks.version + 1, shard))
+
+    def _master_vector(self, descriptor: int) -> HostArray | None:
+        """This server's stretch of a vector of the master; None where it cannot be seen from here."""
+        if self._serve is not None and descriptor != NOT_SHARED:
+            try:
+                return self._see(self._serve.pid, descriptor).vector
+            except (Unshared, PeerError) as error:
+                self._outbox.note("transport", f"the master's memory cannot be seen: {error}", urgent=True)
+        self._may_share = False
+        return None
+
+    def _see(self, pid: int, descriptor: int) -> Lent:
+        """This server's stretch of a vector of another process. Raises `Unshared` and `PeerError`."""
+        key = (pid, descriptor)
+        known = self._seen.get(key)
+        if known is None:
+            whole = self._memory.attach(pid, descriptor, self._whole_bytes)
+            known = Lent(pid, descriptor, whole[self._cut[0] : self._cut[1]])
+        self._seen[key] = known
+        self._used[key] = self._chunks.version if self._chunks is not None else -1
+        return known
+
+    def _let_go_of_old(self, version: int) -> None:
+        """Vectors come again after a round or two; those that do not are of processes that are gone."""
+        for key in [key for key, used in self._used.items() if used < version - KEPT_ROUNDS]:
+            del self._seen[key], self._used[key]
+
+    def _forget(self) -> None:
+        """It serves nobody any more, and holds no memory."""
+        self._serve, self._chunks, self._filling = None, None, None
+        self._seen.clear()
+        self._used.clear()
+
+    def _refuse(self, sender: bytes, error: PeerError) -> None:
+        self._outbox.note("rejection", f"refused a message of {sender.hex()[:16]}: {error}", urgent=True)
+
+
+def _handler(message: m.Message) -> Callable[..., None]:
+    handler = _HANDLERS.get(type(message))
+    if handler is None:
+        raise PeerError(f"{type(message).__name__} is not a master's to send to an averaging server")
+    return handler
+
+
+_HANDLERS: dict[type[m.Message], Callable[..., None]] = {
+    m.Open: Averager._on_open,
+    m.Announce: Averager._on_announce,
+    m.Lend: Averager._on_lend,
+    m.Withdraw: Averager._on_withdraw,
+    m.Release: Averager._on_release,
+    m.Finish: Averager._on_finish,
+}

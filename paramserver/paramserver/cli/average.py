@@ -1,0 +1,44 @@
+"""ps-average: one of several averaging servers, for a master that was given its address."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from paramserver.averager_loop import AveragerLoop
+from paramserver.log import Log
+from paramserver.serving import require_own_network
+from ps_common import command
+
+
+@click.command(context_settings={"auto_envvar_prefix": "PS_AVERAGE", "show_default": True})
+@click.option(
+    "--bind", default="tcp://127.0.0.1:5556", metavar="URL", help="Address to listen on; port 0 takes any."
+)
+@click.option("--insecure", is_flag=True, help="Allow binding beyond this machine without keys.")
+@click.option(
+    "--address-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write the address here while serving.",
+)
+@click.option(
+    "--leave-with", type=int, metavar="PID", help="Stop when this process, which started it, is gone."
+)
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="Lines of the log.")
+@click.option("--quiet", is_flag=True, help="Say nothing but what needs attention.")
+def cli(
+    bind: str, insecure: bool, address_file: Path | None, leave_with: int | None, log_format: str, quiet: bool
+) -> int:
+    """Average a stretch of the weights for a master started with --servers URL,URL,..."""
+    require_own_network(bind, insecure)
+    AveragerLoop(bind, address_file, leave_with, Log(log_format, quiet)).run()
+    return 0
+
+
+def main() -> None:
+    sys.exit(command.run(cli, "ps-average"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,468 @@
+"""Averaging by several servers, as the master sees it: what `Chunks` is where the master averages itself.
+
+Every server has one stretch of the vector. The master tells them of rounds and contributions, and hears
+what has been delivered; the bytes go between workers and servers. A version is settled when every server has
+closed it, and never before: so all stretches are of one version, and the one before it is still here when a
+server is lost in the middle of a round. The master has the settled version itself: in memory that servers on
+this machine write into, or copied from those elsewhere while the round goes on. From there a server that
+has lost everything is filled again.
+
+Every message names the generation. A new one begins whenever a server is lost, and with it the round in
+progress begins anew, in all servers; what is still on its way from the generation before says nothing.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from paramserver.canonical import Canonical
+from paramserver.chunks import Comer
+from paramserver.effects import Outbox
+from paramserver.rounds import Lent
+from paramserver.settings import Settings
+from ps_common import messages as m
+from ps_common.arrays import HostArray
+from ps_common.errors import PeerError
+from ps_common.gather import Gather
+from ps_common.layout import ChunkSpan, Layout
+from ps_common.memory import Memory
+from ps_common.messages import NOT_SHARED
+from ps_common.wire import checksum
+
+
+@dataclasses.dataclass
+class Server:
+    """One averaging server; times of the master's monotonic clock."""
+
+    address: str
+    heard_at: float
+    asked_at: float = -1e9  # when it was last told what it is still to answer
+    checked_at: float = -1e9
+    is_ready: bool = False  # to average: it serves this generation
+    is_shared: bool = False
+    away_since: float | None = None  # since it was lost, until it serves again
+    spans: tuple[ChunkSpan, ...] = ()  # its chunks, as they lie in the whole vector
+    delivered: set[int] = dataclasses.field(default_factory=set)  # shards whose part is there
+    released: set[int] = dataclasses.field(default_factory=set)
+    is_closed: bool = False
+    copy: Gather | None = None  # of the next version, which comes from a server elsewhere
+    sent: int = 0  # bytes, in this life
+    received: int = 0
+
+
+@dataclasses.dataclass
+class ServedRound:
+    """A round that servers average into `out`."""
+
+    version: int  # that it makes
+    shards: tuple[int, ...]
+    samples: tuple[int, ...]
+    out: HostArray
+    turn: int = 0  # the place of the first contribution that is not delivered
+    coming: dict[int, Comer] = dataclasses.field(default_factory=dict)  # shard -> who sends it in chunks
+    lent: dict[int, Lent] = dataclasses.field(default_factory=dict)  # shard -> where it lies
+    ahead: set[int] = dataclasses.field(default_factory=set)  # places of what comes in chunks before its turn
+    asked_back: set[int] = dataclasses.field(default_factory=set)  # shards whose memory is wanted
+    mirrors: tuple[Lent, ...] | None = None  # once it is being finished
+
+    def __post_init__(self) -> None:
+        self.place = {shard: i for i, shard in enumerate(self.shards)}
+
+
+class Served:
+    """The canonical weights at `version`, and the round that makes the next one, held by `addresses`.
+
+    start: a number that differs from start to start of a master, and leaves room to count on.
+    """
+
+    def __init__(
+        self, addresses: Sequence[str], canonical: Canonical, outbox: Outbox, settings: Settings,
+        memory: Memory, run: str, start: int, now: float,
+    ) -> None:  # fmt: skip
+        self.canonical = canonical
+        self.servers = tuple(addresses)
+        self.version = -1
+        self.round: ServedRound | None = None
+        self.bytes_sent = self.bytes_received = 0  # by all servers, in all their lives
+        self._outbox = outbox
+        self._settings = settings
+        self._memory = memory
+        self._run = run
+        self._generation = start
+        self._all = [Server(address, heard_at=now) for address in addresses]
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether units may be leased: every server holds the weights, if there are any."""
+        return self.canonical.layout is None or all(one.is_ready for one in self._all)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether every server sees the memory of this machine."""
+        return all(one.is_shared for one in self._all)
+
+    # -- rounds ---------------------------------------------------------------------------------------
+
+    def begin(self, layout: Layout, version: int, vector: HostArray | None) -> None:
+        self.canonical.agree(layout, vector)
+        self.version, self.round = version, None
+        self._serve(layout)
+
+    def propose(self, layout: Layout) -> None:
+        out = self.canonical.propose(layout)
+        self.round = ServedRound(self.version + 1, (0,), (1,), out)
+        self._serve(layout)
+
+    def open(self, shards: Sequence[int], samples: Sequence[int]) -> None:
+        out = self.canonical.take_vector()
+        self.round = ServedRound(self.version + 1, tuple(shards), tuple(samples), out)
+        if self._place and self._memory.descriptor(out) == NOT_SHARED:  # memory has run out
+            self.begin_anew()
+        for index, server in enumerate(self._all):
+            if server.is_ready:
+                self._begin_round(index, self.round)
+
+    def drop(self) -> None:
+        self.round = None
+        self.canonical.forget_proposal()
+
+    def finish(self, mirrors: Sequence[Lent] = ()) -> None:
+        if self.round is not None:
+            self.round.mirrors = tuple(mirrors)
+            for index in range(len(self._all)):
+                self._tell_finish(index, self.round)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every server has closed the round, and all of it is here."""
+        return self.is_ready and all(
+            one.is_closed and (one.copy is None or one.copy.is_complete) for one in self._all
+        )
+
+    def adopt(self) -> None:
+        if self.round is not None:
+            self.canonical.replace(self.round.out)
+            self.version, self.round = self.version + 1, None
+
+    def stop(self, reason: str) -> None:
+        """The run is over: servers need hold nothing any more."""
+        for index in range(len(self._all)):
+            self._outbox.tell(index, m.Stop(0, reason))
+
+    def begin_anew(self) -> None:
+        """A server was lost: all begin anew from the settled version, with the round that is open, if any."""
+        round_, layout = self.round, self.canonical.layout
+        if round_ is not None:
+            self.round = ServedRound(round_.version, round_.shards, round_.samples, round_.out)
+        if layout is not None:
+            self._serve(layout)
+
+    # -- contributions --------------------------------------------------------------------------------
+
+    def announce(self, shard: int, comer: Comer, granted: Iterable[int] = ()) -> None:
+        round_ = self.round
+        if round_ is None:
+            return
+        round_.coming[shard] = comer
+        if round_.place[shard] > round_.turn:
+            round_.ahead.add(round_.place[shard])
+        self.repeat(shard, comer.is_last)
+
+    def lend(self, shard: int, lent: Lent) -> None:
+        if self.round is not None:
+            self.round.lent[shard] = lent
+            self.round.coming.pop(shard, None)
+            self.repeat(shard, False)
+
+    def repeat(self, shard: int, is_last: bool) -> None:
+        """Tell those who have not got a contribution how to get it."""
+        round_ = self.round
+        if round_ is None:
+            return
+        head = (self._generation, round_.version, shard)
+        for index, server in enumerate(self._all):
+            if shard in server.delivered or not server.is_ready:
+                continue
+            if shard in round_.lent:
+                lent = round_.lent[shard]
+                self._outbox.tell(index, m.Lend(*head, lent.pid, lent.descriptor))
+            elif shard in round_.coming:
+                comer = round_.coming[shard]
+                self._outbox.tell(index, m.Announce(*head, comer.lease, comer.sender, is_last))
+
+    def withdraw(self, shard: int) -> None:
+        round_ = self.round
+        if round_ is None:
+            return
+        round_.coming.pop(shard, None)
+        round_.lent.pop(shard, None)
+        for index, server in enumerate(self._all):
+            if server.is_ready and shard not in server.delivered:
+                self._outbox.tell(index, m.Withdraw(self._generation, round_.version, shard))
+
+    def send_grants(self, is_last: bool | None = None) -> None:
+        """Servers grant by themselves."""
+
+    def pull(self, sender: bytes, version: int, chunks: Sequence[int]) -> bool:
+        raise PeerError("the weights are at the averaging servers that the welcome named")
+
+    def take(self, shard: int, message: m.Chunk, payload: memoryview) -> None:
+        raise PeerError("contributions go to the averaging servers that the welcome named")
+
+    def send_weights(self, to: bytes, chunks: Iterable[int]) -> None:
+        """Workers ask the servers."""
+
+    def is_delivered(self, shard: int) -> bool:
+        return self.round is None or all(shard in server.delivered for server in self._all)
+
+    @property
+    def free_bytes(self) -> int | None:
+        """Estimated at its least: as if all that comes before its turn were here, and waited in whole."""
+        if self.round is None:
+            return None
+        nbytes = self.canonical.nbytes
+        return max(0, max(self._settings.held_bytes, nbytes) - len(self.round.ahead) * nbytes)
+
+    def is_blocked(self, shard: int) -> bool:
+        round_ = self.round
+        if round_ is None or shard not in round_.coming or self.is_delivered(shard):
+            return False
+        return round_.place[shard] > round_.turn and not self.free_bytes
+
+    def absorb(self, shard: int) -> bool:
+        return self.round is None or all(shard in server.released for server in self._all)
+
+    def may_keep(self, shard: int) -> bool:
+        """Ask for the memory of a contribution back; `absorb` says when it is."""
+        round_ = self.round
+        if round_ is not None and shard not in round_.asked_back:
+            round_.asked_back.add(shard)
+            for index in range(len(self._all)):
+                self._tell_release(index, round_, shard)
+        return round_ is None
+
+    def keep(self, shard: int) -> None:
+        raise AssertionError(f"the memory of shard {shard} is wanted before all servers have let go of it")
+
+    # -- what servers say -----------------------------------------------------------------------------
+
+    def hear(self, index: int, message: m.Message, payloads: Sequence[memoryview], now: float) -> "Heard":
+        """Take a message of a server. Raises `PeerError` for one that makes no sense."""
+        server = self._all[index]
+        server.heard_at = now
+        match message:
+            case m.Pulse():
+                return self._on_pulse(server, message)
+            case m.Refused():
+                is_news = server.away_since is None
+                server.away_since = now if is_news else server.away_since
+                return Heard(trouble=message.reason if is_news else "")
+            case m.Pull():
+                self._fill(index, message)
+            case m.Weights():
+                self._copy(index, message, payloads)
+            case m.Serving(generation=self._generation):
+                return self._on_serving(index, message)
+            case m.Delivered() | m.Released() | m.Closed() | m.Unseen():
+                round_ = self.round
+                if round_ is not None and (message.generation, message.version) == (
+                    self._generation, round_.version
+                ):  # fmt: skip
+                    return self._on_progress(server, round_, message)
+            case m.Serving():
+                pass  # of a generation gone by
+            case _:
+                raise PeerError(f"{type(message).__name__} is not an averaging server's to send")
+        return Heard()
+
+    def _on_pulse(self, server: Server, message: m.Pulse) -> "Heard":
+        is_new = message.bytes_sent < server.sent or message.bytes_received < server.received
+        self.bytes_sent += message.bytes_sent - (0 if is_new else server.sent)
+        self.bytes_received += message.bytes_received - (0 if is_new else server.received)
+        server.sent, server.received = message.bytes_sent, message.bytes_received
+        return Heard(is_lost=server.is_ready and message.generation == 0)  # it knows nothing any more
+
+    def _on_serving(self, index: int, message: m.Serving) -> "Heard":
+        server = self._all[index]
+        if server.is_ready:
+            return Heard()
+        server.is_ready, server.is_shared, server.away_since = True, message.is_shared, None
+        if self.round is not None:
+            self._begin_round(index, self.round)
+        return Heard(are_all_ready=self.is_ready)
+
+    def _on_progress(
+        self, server: Server, round_: ServedRound,
+        message: m.Delivered | m.Released | m.Closed | m.Unseen,
+    ) -> "Heard":  # fmt: skip
+        match message:
+            case m.Closed():
+                server.is_closed = True
+            case m.Released(shard=shard):
+                server.released.add(shard)
+            case m.Delivered(shard=shard):
+                server.delivered.add(shard)
+                if self.is_delivered(shard):
+                    self._advance_turn(round_)
+                    return Heard(delivered=shard)
+            case m.Unseen(shard=shard, reason=reason):
+                if round_.lent.pop(shard, None) is not None:
+                    return Heard(unseen=shard, trouble=reason)
+        return Heard()
+
+    def _advance_turn(self, round_: ServedRound) -> None:
+        while round_.turn < len(round_.shards) and self.is_delivered(round_.shards[round_.turn]):
+            round_.turn += 1
+            round_.ahead.discard(round_.turn)
+
+    def _fill(self, index: int, message: m.Pull) -> None:
+        """A server lacks the settled version, and asks for it."""
+        server = self._all[index]
+        if message.version != self.version or self.canonical.vector is None:
+            return
+        for number in message.chunks:
+            if number >= len(server.spans):
+                raise PeerError(f"there is no chunk {number}; the stretch has {len(server.spans)}")
+            span = server.spans[number]
+            part = self.canonical.vector[span.start : span.stop]
+            self._outbox.tell(index, m.Weights(self.version, number, checksum(part.data)), part)
+
+    def _copy(self, index: int, message: m.Weights, payloads: Sequence[memoryview]) -> None:
+        """A chunk of the next version has come from a server elsewhere."""
+        server, round_ = self._all[index], self.round
+        if round_ is None or server.copy is None or message.version != round_.version:
+            return
+        if message.index >= len(server.spans):
+            raise PeerError(f"there is no chunk {message.index}; the stretch has {len(server.spans)}")
+        span = server.spans[message.index]
+        if len(payloads[0]) != span.nbytes or checksum(payloads[0]) != message.checksum:
+            raise PeerError(f"chunk {message.index} of version {message.version} is damaged")
+        if server.copy.take(message.index):
+            round_.out[span.start : span.stop] = np.frombuffer(payloads[0], np.uint8)
+            self._ask_for_copy(index, round_, server.copy.ask())
+
+    # -- what servers are told ------------------------------------------------------------------------
+
+    def tick(self, now: float) -> list[int]:
+        """Ask again what has had no answer; the servers that are lost."""
+        lost = []
+        for index, server in enumerate(self._all):
+            if now - server.checked_at >= self._settings.heartbeat_interval_s:
+                server.checked_at = now
+                self._outbox.tell(index, m.Check(self._generation))
+            if now - server.asked_at >= self._settings.retry_s:
+                server.asked_at = now
+                self._ask_again(index)
+            if now - server.heard_at >= self._settings.server_timeout_s:
+                server.heard_at = now
+                lost.append(index)
+        return lost
+
+    def lose(self, index: int, now: float) -> None:
+        """A server is lost; it counts as away until it serves again."""
+        server = self._all[index]
+        server.away_since = now if server.away_since is None else server.away_since
+        server.heard_at = now
+
+    def away_for(self, now: float) -> tuple[float, str]:
+        """For how long a server has been away, and its address: the longest."""
+        away = [(now - one.away_since, one.address) for one in self._all if one.away_since is not None]
+        return max(away, default=(0.0, ""))
+
+    def _ask_again(self, index: int) -> None:
+        server, round_, layout = self._all[index], self.round, self.canonical.layout
+        if not server.is_ready:
+            if layout is not None:
+                self._tell_serve(index, layout)
+            return
+        if round_ is None:
+            return
+        self._tell_open(index, round_)
+        for shard in round_.asked_back - server.released:
+            self._tell_release(index, round_, shard)
+        if server.copy is not None:
+            self._ask_for_copy(index, round_, server.copy.ask_again())
+        if round_.mirrors is not None and not server.is_closed:
+            self._tell_finish(index, round_)
+
+    @property
+    def _place(self) -> str:
+        """Where servers must be to write into the master's vectors; empty: nowhere."""
+        vectors = [self.canonical.vector, self.round.out if self.round is not None else None]
+        is_shared = all(v is None or self._memory.descriptor(v) != NOT_SHARED for v in vectors)
+        return self._memory.place if is_shared else ""
+
+    def _serve(self, layout: Layout) -> None:
+        """Begin a generation: every server is told what to hold."""
+        self._generation += 1
+        cuts = layout.cuts(len(self._all))
+        for index, server in enumerate(self._all):
+            server.spans = layout.chunks(self._settings.chunk_bytes, *cuts[index])
+            server.is_ready = False
+            self._clear(server)
+            self._tell_serve(index, layout)
+
+    @staticmethod
+    def _clear(server: Server) -> None:
+        server.delivered, server.released, server.is_closed, server.copy = set(), set(), False, None
+
+    def _begin_round(self, index: int, round_: ServedRound) -> None:
+        server = self._all[index]
+        self._clear(server)
+        self._tell_open(index, round_)
+        if not server.is_shared:
+            server.copy = Gather(len(server.spans), self._settings.window)
+            self._ask_for_copy(index, round_, server.copy.ask())
+
+    def _tell_serve(self, index: int, layout: Layout) -> None:
+        settings = self._settings
+        serve = m.Serve(
+            protocol=m.PROTOCOL,
+            generation=self._generation,
+            run=self._run,
+            server=index,
+            servers=len(self._all),
+            layout=layout.to_plain(),
+            chunk_bytes=settings.chunk_bytes,
+            window=settings.window,
+            held_bytes=settings.held_bytes // len(self._all),
+            version=self.version,
+            place=self._place,
+            pid=self._memory.pid,
+            descriptor=self.canonical.descriptor,
+        )
+        self._outbox.tell(index, serve)
+
+    def _tell_open(self, index: int, round_: ServedRound) -> None:
+        server = self._all[index]
+        descriptor = self._memory.descriptor(round_.out) if server.is_shared else NOT_SHARED
+        numbers = (round_.shards, round_.samples)
+        self._outbox.tell(index, m.Open(self._generation, round_.version, *numbers, descriptor))
+
+    def _tell_finish(self, index: int, round_: ServedRound) -> None:
+        mirrors = round_.mirrors or ()
+        pids, descriptors = tuple(one.pid for one in mirrors), tuple(one.descriptor for one in mirrors)
+        self._outbox.tell(index, m.Finish(self._generation, round_.version, pids, descriptors))
+
+    def _tell_release(self, index: int, round_: ServedRound, shard: int) -> None:
+        self._outbox.tell(index, m.Release(self._generation, round_.version, shard))
+
+    def _ask_for_copy(self, index: int, round_: ServedRound, chunks: Sequence[int]) -> None:
+        if chunks:
+            self._outbox.tell(index, m.Pull(round_.version, tuple(chunks)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Heard:
+    """What a server's message has brought about.
+
+    delivered: the shard whose contribution is now in everywhere. unseen: the shard whose memory a server
+    cannot see, and `trouble` why; else what is wrong. is_lost: the server has forgotten what it served.
+    """
+
+    delivered: int | None = None
+    unseen: int | None = None
+    trouble: str = ""
+    are_all_ready: bool = False
+    is_lost: bool = False
