@@ -1,7 +1,8 @@
 """Peak memory of master and workers, the worker's without us, and whether memory is flat over many rounds.
 
 VmHWM is the most that a process ever had resident. With shared memory that counts every page once for
-everybody who sees it; "its own" leaves out segments that others made. "Without us" is peers/alone.py: the same weights, gradient and step in one process.
+everybody who sees it; "its own" leaves out segments that others made. "Without us" is peers/alone.py: the
+same weights, gradient and step in one process.
 """
 
 import statistics

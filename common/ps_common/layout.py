@@ -36,9 +36,13 @@ class Entry:
     dtype: str = "float32"
     role: str = "weight"
 
-    @property
+    @functools.cached_property
     def size(self) -> int:
         return math.prod(self.shape)
+
+    @functools.cached_property
+    def nbytes(self) -> int:
+        return self.size * np.dtype(self.dtype).itemsize
 
     def __str__(self) -> str:
         return f"{self.name} {self.shape} {self.dtype} {self.role}"
@@ -89,13 +93,12 @@ class Layout:
         offsets: list[int] = []
         runs: list[Run] = []
         at = 0
-        for entry in self.entries:
-            if not runs or (runs[-1].role, runs[-1].dtype) != (entry.role, entry.dtype):
-                at = -(-at // ALIGNMENT) * ALIGNMENT
-                runs.append(Run(entry.role, entry.dtype, at, 0))
-            offsets.append(at)
-            at += entry.size * np.dtype(entry.dtype).itemsize
-            runs[-1] = dataclasses.replace(runs[-1], size=runs[-1].size + entry.size)
+        for (role, dtype), group in itertools.groupby(self.entries, key=lambda e: (e.role, e.dtype)):
+            first = at = -(-at // ALIGNMENT) * ALIGNMENT
+            for entry in group:
+                offsets.append(at)
+                at += entry.nbytes
+            runs.append(Run(role, dtype, first, (at - first) // np.dtype(dtype).itemsize))
         self.offsets = tuple(offsets)  # in bytes, one an entry
         self.runs = tuple(runs)
         self.nbytes = at
@@ -122,7 +125,7 @@ class Layout:
     def views(self, vector: Array, role: str | None = None) -> dict[str, Array]:
         """Each entry (of one role) as a view of its shape and dtype into `vector`."""
         return {
-            e.name: vector[at : at + e.size * np.dtype(e.dtype).itemsize].view(e.dtype).reshape(e.shape)
+            e.name: vector[at : at + e.nbytes].view(e.dtype).reshape(e.shape)
             for e, at in zip(self.entries, self.offsets, strict=True)
             if role in (None, e.role)
         }
@@ -181,7 +184,7 @@ class Layout:
         entries = [_entry(item) for item in plain]
         if len({e.name for e in entries}) != len(entries):
             raise PeerError("a layout names an entry twice")
-        total = sum(e.size * np.dtype(e.dtype).itemsize for e in entries)
+        total = sum(e.nbytes for e in entries)
         if total > MODEL_BYTES_MAX:
             raise PeerError(f"a layout of {total} bytes is over the limit of {MODEL_BYTES_MAX}")
         return cls(entries)

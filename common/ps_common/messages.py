@@ -51,13 +51,14 @@ it: Pull, Chunk, Weights and Grant go between a worker and the servers, everythi
                     <-------------------  Pulse     and what I did so far
 
 Each names the generation it belongs to. Whenever a server is lost, the master begins a new one: the round
-in progress begins anew, from the version before it, which the master always has.
+in progress begins anew, from the version before it, which the master always has. What the master says is
+numbered, and a server drops what others have overtaken: whatever matters is said again until it is answered.
 """
 
 import dataclasses
 from typing import Annotated, Any
 
-PROTOCOL = 1  # raised whenever a message changes; both sides must be equal
+PROTOCOL = 2  # raised whenever a message changes; both sides must be equal
 
 # Limits, each with its reason.
 HEADER_BYTES = 16 * 2**20  # the largest header is a layout: 100,000 tensors at about 100 bytes
@@ -318,7 +319,7 @@ class Serve(Message):
     version: Version  # to begin with; -1: there are no weights yet
     place: Name  # as in Join, of the master
     pid: Count  # of the master
-    descriptor: Version  # of the segment of the master that the version lies in
+    descriptor: Version  # of the segment of the master that the version lies in, or the first one is to
 
 
 @dataclasses.dataclass(frozen=True)
@@ -326,6 +327,7 @@ class Open(Message):
     """Average these shards into the version; the one before it is settled."""
 
     generation: Count
+    number: Count
     version: Version
     shards: Numbers  # in summing order
     samples: Numbers  # of each
@@ -337,6 +339,7 @@ class Announce(Message):
     """A contribution is ready, and comes in chunks. Answered by Grants to its worker, then Delivered."""
 
     generation: Count
+    number: Count
     version: Version
     shard: Index
     lease: Count
@@ -349,6 +352,7 @@ class Lend(Message):
     """A contribution lies in memory of this machine. Answered by Delivered or Unseen."""
 
     generation: Count
+    number: Count
     version: Version
     shard: Index
     pid: Count
@@ -360,6 +364,7 @@ class Withdraw(Message):
     """Who was sending a contribution is gone; what has come stays."""
 
     generation: Count
+    number: Count
     version: Version
     shard: Index
 
@@ -369,6 +374,7 @@ class Release(Message):
     """The memory of a contribution is wanted back: sum it, or copy it. Answered by Released."""
 
     generation: Count
+    number: Count
     version: Version
     shard: Index
 
@@ -378,6 +384,7 @@ class Finish(Message):
     """Every contribution is in. Answered by Closed."""
 
     generation: Count
+    number: Count
     version: Version
     pids: Numbers  # of the processes whose vectors take the average, too
     descriptors: Numbers
@@ -387,7 +394,7 @@ class Finish(Message):
 class Check(Message):
     """Answered by Pulse."""
 
-    generation: Count
+    number: Count
 
 
 # -- averaging server to master ------------------------------------------------------------------------
@@ -395,7 +402,7 @@ class Check(Message):
 
 @dataclasses.dataclass(frozen=True)
 class Serving(Message):
-    """The stretch is here, at the version."""
+    """The stretch is here, at the version. Again, and not shared: the master's memory is out of sight."""
 
     generation: Count
     is_shared: bool  # it lies in the master's memory
@@ -415,6 +422,7 @@ class Unseen(Message):
     """A contribution that was lent cannot be seen from here."""
 
     generation: Count
+    number: Count  # of the Lend
     version: Version
     shard: Index
     reason: Text
@@ -425,6 +433,7 @@ class Released(Message):
     """The memory of a contribution is read no more."""
 
     generation: Count
+    number: Count  # of the Release
     version: Version
     shard: Index
 
@@ -435,6 +444,7 @@ class Closed(Message):
 
     generation: Count
     version: Version
+    unwritten: Numbers  # those of `Finish.pids` whose vectors have not taken it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -442,6 +452,7 @@ class Pulse(Message):
     """The server lives; `generation` 0: it serves nobody."""
 
     generation: Count
+    number: Count  # of the Check
     bytes_sent: Count
     bytes_received: Count
 

@@ -5,13 +5,12 @@ units nor members: the master tells it which contributions are wanted, and it te
 What it holds is lost with it; the master fills whoever takes its place.
 """
 
-import contextlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from paramserver.canonical import Canonical
-from paramserver.chunks import Chunks, Comer
+from paramserver.chunks import Chunks, Comer, take_part
 from paramserver.effects import Effect, Outbox
 from paramserver.rounds import Lent
 from paramserver.settings import Settings
@@ -22,11 +21,12 @@ from ps_common.gather import Gather
 from ps_common.layout import Layout
 from ps_common.memory import Heap, Memory, Unshared
 from ps_common.messages import NOT_SHARED
-from ps_common.wire import checksum
 
 BUSY_S = 10.0  # a master not heard of for so long may be followed by another one's run
 KEPT_ROUNDS = 4  # vectors of others that were not used for so long are let go of
 RETRY_S = 1.0  # until what it has asked the master for is asked for again
+
+Command = m.Open | m.Announce | m.Lend | m.Withdraw | m.Release | m.Finish  # about rounds
 
 
 class Averager:
@@ -48,6 +48,8 @@ class Averager:
         self._asked_at = now
         self._seen: dict[tuple[int, int], Lent] = {}  # vectors of others, by pid and descriptor
         self._used: dict[tuple[int, int], int] = {}  # the version that each was last used for
+        self._number = 0  # of the last message about rounds
+        self._closed: m.Closed | None = None  # what was answered when the round was finished
 
     # -- inputs ---------------------------------------------------------------------------------------
 
@@ -94,6 +96,8 @@ class Averager:
             text = f"this averaging server serves run {serving.run}; start another one, or wait"
             self._outbox.send(sender, m.Refused(TimedOut.exit_code, text))
             return
+        if serving is not None and sender == self._master and message.generation < serving.generation:
+            return  # late on its way
         self._master, self._heard_at = sender, now
         if serving is not None and serving.generation == message.generation:  # once more
             if self._filling is None:
@@ -105,38 +109,47 @@ class Averager:
         layout = Layout.from_plain(serve.layout)
         if serve.server >= serve.servers:
             raise PeerError(f"there is no stretch {serve.server} of {serve.servers}")
-        cut = layout.cuts(serve.servers)[serve.server]
-        part, kept = layout.part(*cut), self._kept(serve, layout)
-        self._serve, self._cut, self._filling = serve, cut, None
-        self._seen.clear()
-        self._used.clear()
         try:
             settings = Settings(
                 chunk_bytes=serve.chunk_bytes, window=serve.window, held_bytes=max(1, serve.held_bytes)
             )
         except UsageError as error:
             raise PeerError(str(error)) from error
-        self._is_shared = self._may_share and serve.place == self._memory.place != ""
+        kept = self._kept(serve)
+        self._serve, self._cut, self._whole_bytes = (
+            serve,
+            layout.cuts(serve.servers)[serve.server],
+            layout.nbytes,
+        )
+        self._number, self._filling, self._closed = 0, None, None
+        self._seen.clear()
+        self._used.clear()
         self._chunks = Chunks(Canonical(settings, self._memory), self._outbox)
-        self._whole_bytes = layout.nbytes
-        vector: HostArray | None = None
-        if serve.version >= 0 and self._is_shared:
+        part, vector = layout.part(*self._cut), None
+        self._is_shared = False
+        if self._may_share and serve.place == self._memory.place != "":
             vector = self._master_vector(serve.descriptor)
             self._is_shared = vector is not None
-        if serve.version >= 0 and vector is None:
-            vector = kept if kept is not None else np.zeros(part.nbytes, np.uint8)
-            if kept is None:
-                self._filling = Gather(len(part.chunks(serve.chunk_bytes)), serve.window)
+        if serve.version < 0:
+            vector = None  # there is nothing in it yet
+        elif vector is None and kept is not None:
+            vector = kept
+        elif vector is None:
+            vector = np.zeros(part.nbytes, np.uint8)
+            self._filling = Gather(len(part.chunks(serve.chunk_bytes)), serve.window)
         self._chunks.begin(part, serve.version, vector)
-        if self._filling is not None and self._filling.is_complete:
-            self._filling = None
-        if self._filling is not None:
-            self._asked_at = now
+        self._asked_at = now
+        self._fill(serve)
+
+    def _fill(self, serve: m.Serve) -> None:
+        """Ask for more of the version to begin with, or serve it."""
+        if self._filling is not None and not self._filling.is_complete:
             self._pull(serve, self._filling.ask())
         else:
+            self._filling = None
             self._outbox.send(self._master, m.Serving(serve.generation, self._is_shared))
 
-    def _kept(self, serve: m.Serve, layout: Layout) -> HostArray | None:
+    def _kept(self, serve: m.Serve) -> HostArray | None:
         """What is here already of the version to begin with."""
         chunks, before = self._chunks, self._serve
         if chunks is None or before is None or self._is_shared or self._filling is not None:
@@ -144,7 +157,7 @@ class Averager:
         same = (before.run, before.server, before.servers, before.layout)
         if same != (serve.run, serve.server, serve.servers, serve.layout):
             return None
-        if chunks.round is not None and chunks.round.is_closed and chunks.version + 1 == serve.version:
+        if chunks.round is not None and self._closed is not None and self._closed.version == serve.version:
             return chunks.round.out
         return chunks.canonical.vector if chunks.version == serve.version else None
 
@@ -157,7 +170,7 @@ class Averager:
             self._heard_at = now
         serves = self._serve if sender == self._master else None
         generation = serves.generation if serves is not None else 0
-        self._outbox.send(sender, m.Pulse(generation, self.bytes_sent, self.bytes_received))
+        self._outbox.send(sender, m.Pulse(generation, message.number, self.bytes_sent, self.bytes_received))
 
     # -- rounds ---------------------------------------------------------------------------------------
 
@@ -176,13 +189,24 @@ class Averager:
                 self._forget()
             elif isinstance(message, m.Weights):
                 self._on_weights(chunks, message, payloads[0])
-            elif self._serve is not None and getattr(message, "generation", 0) == self._serve.generation:
-                _handler(message)(self, chunks, message)
+            else:
+                self._take_command(chunks, message)
         elif not isinstance(message, m.Leave):
             raise PeerError(f"{type(message).__name__} is only the master's to send")
 
+    def _take_command(self, chunks: Chunks, message: m.Message) -> None:
+        if not isinstance(message, Command):
+            raise PeerError(f"{type(message).__name__} is not a master's to send to an averaging server")
+        if self._serve is None or message.generation != self._serve.generation:
+            return  # of a generation gone by
+        if message.number <= self._number:
+            return  # others have overtaken it; it is said again if it matters
+        self._number = message.number
+        _HANDLERS[type(message)](self, chunks, message)
+        chunks.send_grants()  # what it has made room for
+
     def _on_open(self, chunks: Chunks, message: m.Open) -> None:
-        if message.version == chunks.version + 2 and chunks.round is not None and chunks.round.is_closed:
+        if message.version == chunks.version + 2 and self._closed is not None:
             chunks.adopt()
         if message.version != chunks.version + 1 or chunks.round is not None:
             return  # once more
@@ -192,9 +216,10 @@ class Averager:
         out: HostArray | None = None
         if self._is_shared:
             out = self._master_vector(message.descriptor)
-            if out is None:
-                self._forget()  # the master notices, and it begins anew, sharing nothing
+            if out is None:  # so it must begin anew, sharing nothing
+                self._outbox.send(self._master, m.Serving(message.generation, False))
                 return
+        self._closed = None
         chunks.open(message.shards, message.samples, out)
 
     def _on_announce(self, chunks: Chunks, message: m.Announce) -> None:
@@ -207,7 +232,6 @@ class Averager:
             chunks.repeat(message.shard, message.is_last)
         else:
             chunks.announce(message.shard, comer)
-            chunks.send_grants()
 
     def _on_lend(self, chunks: Chunks, message: m.Lend) -> None:
         if not self._is_open(chunks, message.version, message.shard):
@@ -216,8 +240,8 @@ class Averager:
             try:
                 lent = self._see(message.pid, message.descriptor)
             except (Unshared, PeerError) as error:
-                unseen = m.Unseen(message.generation, message.version, message.shard, str(error)[:1000])
-                self._outbox.send(self._master, unseen)
+                head = (message.generation, message.number, message.version, message.shard)
+                self._outbox.send(self._master, m.Unseen(*head, str(error)[:1000]))
                 return
             chunks.lend(message.shard, lent)
         self._tell_delivered(chunks, message.shard)
@@ -225,34 +249,42 @@ class Averager:
     def _on_withdraw(self, chunks: Chunks, message: m.Withdraw) -> None:
         if self._is_open(chunks, message.version, message.shard):
             chunks.withdraw(message.shard)
-            chunks.send_grants()  # what was granted to it, others may send
 
     def _on_release(self, chunks: Chunks, message: m.Release) -> None:
         if not self._is_open(chunks, message.version, message.shard):
             return
         if not chunks.absorb(message.shard):
             chunks.keep(message.shard)
-        self._outbox.send(self._master, m.Released(message.generation, message.version, message.shard))
+        head = (message.generation, message.number, message.version, message.shard)
+        self._outbox.send(self._master, m.Released(*head))
 
     def _on_finish(self, chunks: Chunks, message: m.Finish) -> None:
         round_ = chunks.round
         if round_ is None or message.version != chunks.version + 1 or not round_.is_closed:
             return
-        mirrors = []
+        if self._closed is None:  # only once: then the mirrors belong to their processes again
+            self._closed = self._finish(chunks, message)
+        self._outbox.send(self._master, self._closed)
+
+    def _finish(self, chunks: Chunks, message: m.Finish) -> m.Closed:
+        mirrors, unwritten = [], []
         for pid, descriptor in zip(message.pids, message.descriptors, strict=False):
-            with contextlib.suppress(Unshared, PeerError):  # its process is gone: nobody will look there
+            try:
                 mirrors.append(self._see(pid, descriptor))
+            except (Unshared, PeerError):
+                unwritten.append(pid)
         chunks.finish(mirrors)
-        self._outbox.send(self._master, m.Closed(message.generation, message.version))
+        return m.Closed(message.generation, message.version, tuple(unwritten))
 
     def _on_chunk(self, chunks: Chunks, sender: bytes, message: m.Chunk, payload: memoryview) -> None:
         shard = chunks.shard_of(sender, message.lease)
         if shard is None or chunks.round is None:
             return  # of a lease that has ended
-        was_delivered = chunks.is_delivered(shard)
+        if not chunks.may_come(shard, message.index):
+            return  # once more, or granted in a generation gone by
         chunks.take(shard, message, payload)
         chunks.send_grants()
-        if not was_delivered and chunks.is_delivered(shard):
+        if chunks.is_delivered(shard):
             self._tell_delivered(chunks, shard)
 
     def _on_weights(self, chunks: Chunks, message: m.Weights, payload: memoryview) -> None:
@@ -260,19 +292,8 @@ class Averager:
         serve, filling, vector = self._serve, self._filling, chunks.canonical.vector
         if serve is None or filling is None or vector is None or message.version != serve.version:
             return
-        spans = chunks.canonical.spans
-        if message.index >= len(spans):
-            raise PeerError(f"there is no chunk {message.index}; the stretch has {len(spans)}")
-        span = spans[message.index]
-        if len(payload) != span.nbytes or checksum(payload) != message.checksum:
-            raise PeerError(f"chunk {message.index} of version {message.version} is damaged")
-        if filling.take(message.index):
-            vector[span.start : span.stop] = np.frombuffer(payload, np.uint8)
-        if filling.is_complete:
-            self._filling = None
-            self._outbox.send(self._master, m.Serving(serve.generation, self._is_shared))
-        else:
-            self._pull(serve, filling.ask())
+        if take_part(message, payload, chunks.canonical.spans, vector, filling):
+            self._fill(serve)
 
     # -- small things ---------------------------------------------------------------------------------
 
@@ -318,13 +339,6 @@ class Averager:
 
     def _refuse(self, sender: bytes, error: PeerError) -> None:
         self._outbox.note("rejection", f"refused a message of {sender.hex()[:16]}: {error}", urgent=True)
-
-
-def _handler(message: m.Message) -> Callable[..., None]:
-    handler = _HANDLERS.get(type(message))
-    if handler is None:
-        raise PeerError(f"{type(message).__name__} is not a master's to send to an averaging server")
-    return handler
 
 
 _HANDLERS: dict[type[m.Message], Callable[..., None]] = {

@@ -7,13 +7,16 @@ vector. Who works on what, and whether a contribution may be one at all, is deci
 import dataclasses
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from paramserver.canonical import Canonical
 from paramserver.effects import Outbox
 from paramserver.rounds import Lent, Round
 from ps_common import messages as m
 from ps_common.arrays import HostArray
 from ps_common.errors import PeerError
-from ps_common.layout import Layout
+from ps_common.gather import Gather
+from ps_common.layout import ChunkSpan, Layout
 from ps_common.wire import checksum
 
 
@@ -24,6 +27,23 @@ class Comer:
     lease: int
     sender: bytes
     is_last: bool
+
+
+def take_part(
+    message: m.Weights, payload: memoryview, spans: Sequence[ChunkSpan], vector: HostArray, into: Gather
+) -> bool:
+    """Write a chunk that has come where it belongs; whether it was wanted. Raises `PeerError`."""
+    if message.index >= len(spans):
+        raise PeerError(f"there is no chunk {message.index}; the stretch has {len(spans)}")
+    span = spans[message.index]
+    if len(payload) != span.nbytes:
+        raise PeerError(f"chunk {message.index} has {len(payload)} bytes, not {span.nbytes}")
+    if checksum(payload) != message.checksum:
+        raise PeerError(f"chunk {message.index} of version {message.version} has a wrong checksum")
+    is_wanted = into.take(message.index)
+    if is_wanted:
+        vector[span.start : span.stop] = np.frombuffer(payload, np.uint8)
+    return is_wanted
 
 
 class Chunks:
@@ -49,6 +69,7 @@ class Chunks:
         """The weights are these; at version -1 there are none yet."""
         self.canonical.agree(layout, vector)
         self.version, self.round = version, None
+        self._awaited.clear()
 
     def propose(self, layout: Layout) -> None:
         """Open the round of the first weights. Raises `PeerError` for a layout too large for this machine."""
@@ -64,6 +85,7 @@ class Chunks:
     def drop(self) -> None:
         """The round of the first weights is given up, and its layout with it."""
         self.round = None
+        self._awaited.clear()
         self.canonical.forget_proposal()
 
     def finish(self, mirrors: Sequence[Lent] = ()) -> None:
@@ -95,18 +117,26 @@ class Chunks:
     def announce(self, shard: int, comer: Comer, granted: Iterable[int] = ()) -> None:
         """A contribution is ready to come, `granted` of its chunks unasked. Again after a loss."""
         if self.round is not None:
+            self._forget_comer(shard)
             self._comers[shard] = comer
             self._shards[comer.sender, comer.lease] = shard
             self.round.announce(shard, granted)
 
     def lend(self, shard: int, lent: Lent) -> None:
         if self.round is not None:
+            self._forget_comer(shard)
             self.round.lend(shard, lent.vector)
 
     def withdraw(self, shard: int) -> None:
         """Whoever was sending a contribution is gone. What has come stays."""
         if self.round is not None:
+            self._forget_comer(shard)
             self.round.withdraw(shard)
+
+    def _forget_comer(self, shard: int) -> None:
+        comer = self._comers.pop(shard, None)
+        if comer is not None:
+            self._shards.pop((comer.sender, comer.lease), None)
 
     def repeat(self, shard: int, is_last: bool) -> None:
         """Something on its way was lost: grant again what was granted and has not come."""
@@ -136,6 +166,12 @@ class Chunks:
         if self.round.deliver(shard, message.index, payload):
             for sender in self._awaited.pop(message.index, ()):
                 self._send_ahead(self.round, sender, (message.index,))
+
+    def may_come(self, shard: int, index: int) -> bool:
+        """Whether a chunk is granted and not here. Raises `PeerError` where there is none."""
+        if index >= self.canonical.chunks:
+            raise PeerError(f"there is no chunk {index}; there are {self.canonical.chunks}")
+        return self.round is not None and index in self.round.granted(shard)
 
     def is_delivered(self, shard: int) -> bool:
         return self.round is None or self.round.is_delivered(shard)

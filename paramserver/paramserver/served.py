@@ -14,11 +14,9 @@ progress begins anew, in all servers; what is still on its way from the generati
 import dataclasses
 from collections.abc import Iterable, Sequence
 
-import numpy as np
-
 from paramserver.canonical import Canonical
-from paramserver.chunks import Comer
-from paramserver.effects import Outbox
+from paramserver.chunks import Comer, take_part
+from paramserver.effects import Outbox, Restart
 from paramserver.rounds import Lent
 from paramserver.settings import Settings
 from ps_common import messages as m
@@ -36,10 +34,11 @@ class Server:
     """One averaging server; times of the master's monotonic clock."""
 
     address: str
-    heard_at: float
+    silent_since: float | None = None  # when it was asked whether it is there, and has not answered
     asked_at: float = -1e9  # when it was last told what it is still to answer
     checked_at: float = -1e9
     is_ready: bool = False  # to average: it serves this generation
+    ready_at: int = 0  # the number of what it was told last when it became so
     is_shared: bool = False
     away_since: float | None = None  # since it was lost, until it serves again
     spans: tuple[ChunkSpan, ...] = ()  # its chunks, as they lie in the whole vector
@@ -63,6 +62,7 @@ class ServedRound:
     coming: dict[int, Comer] = dataclasses.field(default_factory=dict)  # shard -> who sends it in chunks
     lent: dict[int, Lent] = dataclasses.field(default_factory=dict)  # shard -> where it lies
     ahead: set[int] = dataclasses.field(default_factory=set)  # places of what comes in chunks before its turn
+    lent_at: dict[int, int] = dataclasses.field(default_factory=dict)  # shard -> what was said last before
     asked_back: set[int] = dataclasses.field(default_factory=set)  # shards whose memory is wanted
     mirrors: tuple[Lent, ...] | None = None  # once it is being finished
 
@@ -90,7 +90,8 @@ class Served:
         self._memory = memory
         self._run = run
         self._generation = start
-        self._all = [Server(address, heard_at=now) for address in addresses]
+        self._number = 0  # of the last message to a server
+        self._all = [Server(address) for address in addresses]
 
     @property
     def is_ready(self) -> bool:
@@ -117,8 +118,8 @@ class Served:
     def open(self, shards: Sequence[int], samples: Sequence[int]) -> None:
         out = self.canonical.take_vector()
         self.round = ServedRound(self.version + 1, tuple(shards), tuple(samples), out)
-        if self._place and self._memory.descriptor(out) == NOT_SHARED:  # memory has run out
-            self.begin_anew()
+        if self._memory.descriptor(out) == NOT_SHARED and any(one.is_shared for one in self._all):
+            self.begin_anew()  # memory has run out
         for index, server in enumerate(self._all):
             if server.is_ready:
                 self._begin_round(index, self.round)
@@ -165,31 +166,35 @@ class Served:
         if round_ is None:
             return
         round_.coming[shard] = comer
-        if round_.place[shard] > round_.turn:
-            round_.ahead.add(round_.place[shard])
+        self._count_ahead(round_, shard)
         self.repeat(shard, comer.is_last)
 
     def lend(self, shard: int, lent: Lent) -> None:
-        if self.round is not None:
-            self.round.lent[shard] = lent
-            self.round.coming.pop(shard, None)
-            self.repeat(shard, False)
+        round_ = self.round
+        if round_ is None:
+            return
+        round_.lent[shard], round_.lent_at[shard] = lent, self._number
+        round_.coming.pop(shard, None)
+        round_.asked_back.discard(shard)
+        for server in self._all:
+            server.released.discard(shard)
+        self.repeat(shard, False)
 
     def repeat(self, shard: int, is_last: bool) -> None:
         """Tell those who have not got a contribution how to get it."""
         round_ = self.round
         if round_ is None:
             return
-        head = (self._generation, round_.version, shard)
         for index, server in enumerate(self._all):
             if shard in server.delivered or not server.is_ready:
                 continue
             if shard in round_.lent:
                 lent = round_.lent[shard]
-                self._outbox.tell(index, m.Lend(*head, lent.pid, lent.descriptor))
+                self._outbox.tell(index, m.Lend(*self._head(round_), shard, lent.pid, lent.descriptor))
             elif shard in round_.coming:
                 comer = round_.coming[shard]
-                self._outbox.tell(index, m.Announce(*head, comer.lease, comer.sender, is_last))
+                announce = m.Announce(*self._head(round_), shard, comer.lease, comer.sender, is_last)
+                self._outbox.tell(index, announce)
 
     def withdraw(self, shard: int) -> None:
         round_ = self.round
@@ -199,7 +204,12 @@ class Served:
         round_.lent.pop(shard, None)
         for index, server in enumerate(self._all):
             if server.is_ready and shard not in server.delivered:
-                self._outbox.tell(index, m.Withdraw(self._generation, round_.version, shard))
+                self._outbox.tell(index, m.Withdraw(*self._head(round_), shard))
+
+    @staticmethod
+    def _count_ahead(round_: ServedRound, shard: int) -> None:
+        if round_.place[shard] > round_.turn:
+            round_.ahead.add(round_.place[shard])
 
     def send_grants(self, is_last: bool | None = None) -> None:
         """Servers grant by themselves."""
@@ -238,6 +248,7 @@ class Served:
         round_ = self.round
         if round_ is not None and shard not in round_.asked_back:
             round_.asked_back.add(shard)
+            self._count_ahead(round_, shard)  # what is not summed yet is copied
             for index in range(len(self._all)):
                 self._tell_release(index, round_, shard)
         return round_ is None
@@ -250,7 +261,7 @@ class Served:
     def hear(self, index: int, message: m.Message, payloads: Sequence[memoryview], now: float) -> "Heard":
         """Take a message of a server. Raises `PeerError` for one that makes no sense."""
         server = self._all[index]
-        server.heard_at = now
+        server.silent_since = None
         match message:
             case m.Pulse():
                 return self._on_pulse(server, message)
@@ -281,13 +292,17 @@ class Served:
         self.bytes_sent += message.bytes_sent - (0 if is_new else server.sent)
         self.bytes_received += message.bytes_received - (0 if is_new else server.received)
         server.sent, server.received = message.bytes_sent, message.bytes_received
-        return Heard(is_lost=server.is_ready and message.generation == 0)  # it knows nothing any more
+        if self.canonical.layout is None:  # there is nothing to serve yet
+            server.away_since = None
+        is_late = not server.is_ready or message.number <= server.ready_at
+        return Heard(is_lost=not is_late and message.generation != self._generation)
 
     def _on_serving(self, index: int, message: m.Serving) -> "Heard":
         server = self._all[index]
         if server.is_ready:
-            return Heard()
+            return Heard(is_blind=server.is_shared and not message.is_shared)
         server.is_ready, server.is_shared, server.away_since = True, message.is_shared, None
+        server.ready_at = self._number
         if self.round is not None:
             self._begin_round(index, self.round)
         return Heard(are_all_ready=self.is_ready)
@@ -297,17 +312,19 @@ class Served:
         message: m.Delivered | m.Released | m.Closed | m.Unseen,
     ) -> "Heard":  # fmt: skip
         match message:
-            case m.Closed():
+            case m.Closed(unwritten=unwritten):
                 server.is_closed = True
-            case m.Released(shard=shard):
-                server.released.add(shard)
+                return Heard(unwritten=unwritten)
+            case m.Released(shard=shard, number=number):
+                if number > round_.lent_at.get(shard, 0):
+                    server.released.add(shard)
             case m.Delivered(shard=shard):
                 server.delivered.add(shard)
                 if self.is_delivered(shard):
                     self._advance_turn(round_)
                     return Heard(delivered=shard)
-            case m.Unseen(shard=shard, reason=reason):
-                if round_.lent.pop(shard, None) is not None:
+            case m.Unseen(shard=shard, number=number, reason=reason):
+                if number > round_.lent_at.get(shard, 0) and round_.lent.pop(shard, None) is not None:
                     return Heard(unseen=shard, trouble=reason)
         return Heard()
 
@@ -333,13 +350,7 @@ class Served:
         server, round_ = self._all[index], self.round
         if round_ is None or server.copy is None or message.version != round_.version:
             return
-        if message.index >= len(server.spans):
-            raise PeerError(f"there is no chunk {message.index}; the stretch has {len(server.spans)}")
-        span = server.spans[message.index]
-        if len(payloads[0]) != span.nbytes or checksum(payloads[0]) != message.checksum:
-            raise PeerError(f"chunk {message.index} of version {message.version} is damaged")
-        if server.copy.take(message.index):
-            round_.out[span.start : span.stop] = np.frombuffer(payloads[0], np.uint8)
+        if take_part(message, payloads[0], server.spans, round_.out, server.copy):
             self._ask_for_copy(index, round_, server.copy.ask())
 
     # -- what servers are told ------------------------------------------------------------------------
@@ -350,20 +361,28 @@ class Served:
         for index, server in enumerate(self._all):
             if now - server.checked_at >= self._settings.heartbeat_interval_s:
                 server.checked_at = now
-                self._outbox.tell(index, m.Check(self._generation))
+                server.silent_since = now if server.silent_since is None else server.silent_since
+                self._outbox.tell(index, m.Check(self._next_number()))
             if now - server.asked_at >= self._settings.retry_s:
                 server.asked_at = now
                 self._ask_again(index)
-            if now - server.heard_at >= self._settings.server_timeout_s:
-                server.heard_at = now
+            silent_s = 0.0 if server.silent_since is None else now - server.silent_since
+            if silent_s < self._settings.server_timeout_s:
+                continue
+            if server.away_since is None:
                 lost.append(index)
+            else:  # whoever took its place has not come up
+                server.silent_since = None
+                self._outbox.put(Restart(index))
         return lost
 
-    def lose(self, index: int, now: float) -> None:
-        """A server is lost; it counts as away until it serves again."""
+    def lose(self, index: int, now: float) -> bool:
+        """A server is lost, and counts as away until it serves again; whether it was ready."""
         server = self._all[index]
+        was_ready, server.is_ready = server.is_ready, False
         server.away_since = now if server.away_since is None else server.away_since
-        server.heard_at = now
+        server.silent_since = None
+        return was_ready
 
     def away_for(self, now: float) -> tuple[float, str]:
         """For how long a server has been away, and its address: the longest."""
@@ -392,6 +411,13 @@ class Served:
         vectors = [self.canonical.vector, self.round.out if self.round is not None else None]
         is_shared = all(v is None or self._memory.descriptor(v) != NOT_SHARED for v in vectors)
         return self._memory.place if is_shared else ""
+
+    @property
+    def _any_descriptor(self) -> int:
+        """Of the settled version, or of the vector that the first one is to lie in."""
+        if self.canonical.vector is None and self.round is not None:
+            return self._memory.descriptor(self.round.out)
+        return self.canonical.descriptor
 
     def _serve(self, layout: Layout) -> None:
         """Begin a generation: every server is told what to hold."""
@@ -430,7 +456,7 @@ class Served:
             version=self.version,
             place=self._place,
             pid=self._memory.pid,
-            descriptor=self.canonical.descriptor,
+            descriptor=self._any_descriptor,
         )
         self._outbox.tell(index, serve)
 
@@ -438,15 +464,23 @@ class Served:
         server = self._all[index]
         descriptor = self._memory.descriptor(round_.out) if server.is_shared else NOT_SHARED
         numbers = (round_.shards, round_.samples)
-        self._outbox.tell(index, m.Open(self._generation, round_.version, *numbers, descriptor))
+        self._outbox.tell(index, m.Open(*self._head(round_), *numbers, descriptor))
 
     def _tell_finish(self, index: int, round_: ServedRound) -> None:
         mirrors = round_.mirrors or ()
         pids, descriptors = tuple(one.pid for one in mirrors), tuple(one.descriptor for one in mirrors)
-        self._outbox.tell(index, m.Finish(self._generation, round_.version, pids, descriptors))
+        self._outbox.tell(index, m.Finish(*self._head(round_), pids, descriptors))
 
     def _tell_release(self, index: int, round_: ServedRound, shard: int) -> None:
-        self._outbox.tell(index, m.Release(self._generation, round_.version, shard))
+        self._outbox.tell(index, m.Release(*self._head(round_), shard))
+
+    def _head(self, round_: ServedRound) -> tuple[int, int, int]:
+        """What every message about a round begins with: generation, number and version."""
+        return self._generation, self._next_number(), round_.version
+
+    def _next_number(self) -> int:
+        self._number += 1
+        return self._number
 
     def _ask_for_copy(self, index: int, round_: ServedRound, chunks: Sequence[int]) -> None:
         if chunks:
@@ -459,6 +493,8 @@ class Heard:
 
     delivered: the shard whose contribution is now in everywhere. unseen: the shard whose memory a server
     cannot see, and `trouble` why; else what is wrong. is_lost: the server has forgotten what it served.
+    is_blind: it cannot see the master's memory any more. unwritten: processes of workers whose vectors have
+    not taken the average.
     """
 
     delivered: int | None = None
@@ -466,3 +502,5 @@ class Heard:
     trouble: str = ""
     are_all_ready: bool = False
     is_lost: bool = False
+    is_blind: bool = False
+    unwritten: tuple[int, ...] = ()

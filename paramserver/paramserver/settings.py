@@ -23,6 +23,7 @@ class Settings:
     retry_s: how long a worker waits for an answer before it asks again.
     shutdown_timeout_s: nothing takes longer than this after the run is over or asked to stop.
     attempts_max: failures of one unit, on different workers where there are any, before the run ends.
+    server_losses_max: losses of averaging servers in one round, before the run ends: more would follow.
     checkpoint_every_rounds, checkpoint_every_s: when to write a checkpoint, whichever is due first.
     chunk_bytes: size of a chunk; a multiple of 64.
     window: chunks in flight to or from one worker.
@@ -41,6 +42,7 @@ class Settings:
     retry_s: float = 1.0
     shutdown_timeout_s: float = 30.0
     attempts_max: int = 3
+    server_losses_max: int = 10
     checkpoint_every_rounds: int | None = None
     checkpoint_every_s: float | None = None
     chunk_bytes: int = CHUNK_BYTES

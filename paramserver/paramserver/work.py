@@ -20,14 +20,13 @@ from paramserver.progress import Progress, epoch_text
 from paramserver.served import Heard, Served
 from paramserver.settings import Settings
 from ps_common import messages as m
-from ps_common.errors import DataError, PeerError, TimedOut
+from ps_common.errors import DataError, PeerError, TimedOut, UsageError
 from ps_common.job import Description
 from ps_common.layout import Layout
 from ps_common.memory import Memory
 from ps_common.messages import NOT_SHARED
 
 Payloads = Sequence[memoryview]
-LOSSES_MAX = 10  # of averaging servers in one round: what kills them will do so again
 
 
 class Work(abc.ABC):
@@ -335,11 +334,19 @@ class Work(abc.ABC):
     def _on_heard(self, index: int, heard: Heard, now: float) -> None:
         """An averaging server has brought something about."""
         stage = self.leasing.stage
+        for one in self.members if heard.unwritten else ():
+            if one.join.pid in heard.unwritten:
+                one.here = None
         if heard.is_lost:
             self._on_server_lost(index, "it has forgotten what it served", now)
+        elif heard.is_blind:
+            self._begin_anew()
         elif stage is None:
             return
         elif heard.are_all_ready:
+            if self.settings.transport == "shm" and not self.exchange.is_shared:
+                reason = "the averaging servers share no memory with the master; use --transport auto"
+                self._end(now, UsageError.exit_code, reason)
             for lease in stage.leases:
                 member = self.members.get(lease.sender)
                 if lease.is_announced and member is not None:
@@ -359,16 +366,21 @@ class Work(abc.ABC):
 
     def _on_server_lost(self, index: int, why: str, now: float) -> None:
         """What a server held of the round is lost: the round begins anew, with whoever takes its place."""
-        stage = self.leasing.stage
         text = f"averaging server {index} ({self.exchange.servers[index]}) is lost: {why}"
         self._outbox.note("loss", text, server=index, urgent=True)
         version, times = self._lost_at
         self._lost_at = (self.progress.version, times + 1 if version == self.progress.version else 1)
-        if self._lost_at[1] > LOSSES_MAX:
+        if self._lost_at[1] > self.settings.server_losses_max:
             reason = f"averaging servers were lost {self._lost_at[1]} times in one round"
             self._end(now, TimedOut.exit_code, f"{reason}; their messages say why")
             return
         self._outbox.put(Restart(index))
+        if isinstance(self.exchange, Served) and self.exchange.lose(index, now):
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """All servers begin anew, from the settled version."""
+        stage = self.leasing.stage
         if stage is not None and stage.kind != "evaluate":
             self.leasing.units_lost += stage.reopen_done()
             self._is_closing = False
@@ -377,7 +389,6 @@ class Work(abc.ABC):
             member.here = None
         self._left_lent.clear()
         if isinstance(self.exchange, Served):
-            self.exchange.lose(index, now)
             self.exchange.begin_anew()
 
     def _settle(self, member: Member, number: int) -> None:

@@ -131,11 +131,11 @@ class World:
         return LocalCluster(self.job(text), workers, server_flags=[str(flag) for flag in flags])
 
     def record(
-        self, text: str = jobs.PLAIN, workers: int = 2, flags: tuple[object, ...] = ()
+        self, text: str = jobs.PLAIN, workers: int = 2, flags: tuple[object, ...] = (), within_s: float = 60.0
     ) -> dict[str, Any]:
         """The record of an undisturbed run."""
         with self.cluster(text, workers, flags) as cluster:
-            return cluster.wait(60)
+            return cluster.wait(within_s)
 
     def json(self, name: str = "record.json") -> dict[str, Any]:
         record: dict[str, Any] = json.loads((self.folder / name).read_text())
