@@ -33,15 +33,16 @@ TABLE = {
         ps_common.data.npz_file ps_common.data.opening ps_common.data.source
         ps_common.datasets ps_common.datasets.cache ps_common.datasets.catalogue ps_common.datasets.registry
         ps_common.datasets.samples ps_common.datasets.tables
-        ps_common.address ps_common.files ps_common.saying ps_common.loader ps_common.segments ps_common.shared_memory
-        ps_common.signals ps_common.sockets ps_common.weights_file
-        paramserver.averager_loop paramserver.averagers paramserver.checkpoint paramserver.cluster paramserver.log paramserver.loop paramserver.record
-        paramserver.serve paramserver.serving
+        ps_common.address ps_common.files ps_common.saying ps_common.loader ps_common.segments
+        ps_common.shared_memory ps_common.signals ps_common.sockets ps_common.weights_file
+        paramserver.averager_loop paramserver.averagers paramserver.checkpoint paramserver.cluster
+        paramserver.log paramserver.loop paramserver.record paramserver.serve paramserver.serving
         ps_worker.computing ps_worker.loop ps_worker.model
         """,
     5: """
         ps_common.cli ps_common.command ps_worker.cli
-        paramserver paramserver.cli paramserver.cli.average paramserver.cli.local paramserver.cli.options paramserver.cli.server
+        paramserver paramserver.cli paramserver.cli.average paramserver.cli.local
+        paramserver.cli.options paramserver.cli.server
         """,
 }
 FLOORS = {name: floor for floor, names in TABLE.items() for name in names.split()}

@@ -64,7 +64,8 @@ PROTOCOL = 2  # raised whenever a message changes; both sides must be equal
 HEADER_BYTES = 16 * 2**20  # the largest header is a layout: 100,000 tensors at about 100 bytes
 CHUNK_BYTES = 2**20  # measured: from 1 to 4 MiB a loopback or a 1 Gbit/s link is at its best
 CHUNK_BYTES_MAX = 64 * 2**20  # one payload frame; bounds what a peer can make the other side hold
-WINDOW = 4  # chunks asked for and not yet received; fills the pipe, bounds the queue
+WINDOW = 4  # chunks that a worker may send and the master has not received; fills the pipe, bounds the queue
+PULL_WINDOW = 64  # the other way they are sent from where they lie, and requests get stuck behind chunks
 WINDOW_MAX = 1024  # a peer must not be able to ask for everything at once
 SECONDS_MAX = 1e9  # thirty years
 NOT_SHARED = -1  # instead of a descriptor: the weights travel in chunks
@@ -210,6 +211,7 @@ class Welcome(Message):
     retry_s: Seconds
     chunk_bytes: Annotated[int, Bound(64, CHUNK_BYTES_MAX)]
     window: Annotated[int, Bound(1, WINDOW_MAX)]
+    pull_window: Annotated[int, Bound(1, WINDOW_MAX)]
     lease: Count = 0  # the last lease given so far: the worker's own will be newer
     start: Count = 0  # of the master: differs from start to start, also where the term does not
     pid: Count = 0  # of the master
@@ -244,6 +246,7 @@ class Lease(Message):
     slot: Annotated[int, Bound(0, 1)] = 0  # which of the worker's two vectors to compute in
     is_here: bool = False  # the version lies in that vector already
     descriptor: Version = NOT_SHARED  # of the segment of the master's process that the version lies in
+    is_only: bool = False  # no other unit of the round is expected for this worker: as `is_last` in Grant
 
 
 @dataclasses.dataclass(frozen=True)

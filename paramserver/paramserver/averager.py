@@ -99,7 +99,7 @@ class Averager:
         if serving is not None and sender == self._master and message.generation < serving.generation:
             return  # late on its way
         self._master, self._heard_at = sender, now
-        if serving is not None and serving.generation == message.generation:  # once more
+        if serving is not None and not is_other and serving.generation == message.generation:  # once more
             if self._filling is None:
                 self._outbox.send(sender, m.Serving(message.generation, self._is_shared))
             return
@@ -183,7 +183,9 @@ class Averager:
             self._on_chunk(chunks, sender, message, payloads[0])
         elif isinstance(message, m.Pull):
             pass  # it comes again, when there is something to send
-        elif sender == self._master:
+        elif not isinstance(message, Command | m.Weights | m.Stop):
+            raise PeerError(f"{type(message).__name__} is not for an averaging server")
+        elif sender == self._master:  # as opposed to one that is gone
             self._heard_at = now
             if isinstance(message, m.Stop):
                 self._forget()
@@ -191,12 +193,8 @@ class Averager:
                 self._on_weights(chunks, message, payloads[0])
             else:
                 self._take_command(chunks, message)
-        elif not isinstance(message, m.Leave):
-            raise PeerError(f"{type(message).__name__} is only the master's to send")
 
-    def _take_command(self, chunks: Chunks, message: m.Message) -> None:
-        if not isinstance(message, Command):
-            raise PeerError(f"{type(message).__name__} is not a master's to send to an averaging server")
+    def _take_command(self, chunks: Chunks, message: Command) -> None:
         if self._serve is None or message.generation != self._serve.generation:
             return  # of a generation gone by
         if message.number <= self._number:

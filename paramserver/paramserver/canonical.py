@@ -59,10 +59,13 @@ class Canonical:
 
     def new_round(self, shards: Sequence[int], samples: Sequence[int], out: HostArray | None = None) -> Round:
         """An average of these shards, to become the next version; in `out`, or a vector of its own."""
-        settings = self._settings
-        budget = max(settings.held_bytes, self.nbytes)
         vector = self.take_vector() if out is None else out
-        return Round(shards, samples, self.spans, vector, settings.window, budget)
+        return Round(shards, samples, self.spans, vector, self._settings.window, self.budget_bytes)
+
+    @property
+    def budget_bytes(self) -> int:
+        """How much of the contributions to a round may wait for its turn."""
+        return max(self._settings.held_bytes, self.nbytes)
 
     def take_vector(self) -> HostArray:
         """A vector that nobody reads, for the next version. Raises `MemoryError`."""

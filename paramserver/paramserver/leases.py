@@ -40,6 +40,7 @@ class Lease:
     is_here: bool = False  # the version lies there already
     descriptor: int = NOT_SHARED  # of the segment that holds the version
     step: int = 0
+    is_only: bool = False  # no other unit of the stage is expected for its worker
     is_announced: bool = False  # its Push is here
     offered: int = NOT_SHARED  # in it: the segment that the contribution lies in
     is_last: bool = False  # the worker takes no other after it
@@ -76,6 +77,10 @@ class Stage:
     @property
     def has_open(self) -> bool:
         return bool(self._open)
+
+    @property
+    def open_count(self) -> int:
+        return len(self._open)
 
     def is_open(self, shard: int) -> bool:
         return shard in self._open

@@ -170,6 +170,7 @@ class Master(Work):
             start=self.leasing.start,
             chunk_bytes=self.settings.chunk_bytes,
             window=self.settings.window,
+            pull_window=self.settings.pull_window,
             servers=self.exchange.servers,
         )
         self._outbox.send(sender, welcome)
@@ -308,7 +309,8 @@ class Master(Work):
         """Asked to stop: the run ends when the units in hand are in, or have taken too long."""
         if self._wish is None:
             return
-        is_drained = len(self._blocked()) == self.leasing.units_in_hand  # who is blocked now stays it
+        # Who is blocked now stays it; servers that are averaging soon have done so.
+        is_drained = len(self._blocked()) == self.leasing.units_in_hand and not self._is_closing
         if is_drained or now >= self._stop_deadline:
             self._end(now, self._wish.exit_code, self._wish.reason)
 

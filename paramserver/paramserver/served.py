@@ -42,6 +42,7 @@ class Server:
     is_shared: bool = False
     away_since: float | None = None  # since it was lost, until it serves again
     spans: tuple[ChunkSpan, ...] = ()  # its chunks, as they lie in the whole vector
+    capacity: int = 1  # contributions that it can hold
     delivered: set[int] = dataclasses.field(default_factory=set)  # shards whose part is there
     released: set[int] = dataclasses.field(default_factory=set)
     is_closed: bool = False
@@ -91,6 +92,7 @@ class Served:
         self._run = run
         self._generation = start
         self._number = 0  # of the last message to a server
+        self._held_bytes = settings.held_bytes // len(addresses)  # beside a stretch's own size, in each
         self._all = [Server(address) for address in addresses]
 
     @property
@@ -215,7 +217,7 @@ class Served:
         """Servers grant by themselves."""
 
     def pull(self, sender: bytes, version: int, chunks: Sequence[int]) -> bool:
-        raise PeerError("the weights are at the averaging servers that the welcome named")
+        return False  # it is late on its way from a time when the master averaged itself
 
     def take(self, shard: int, message: m.Chunk, payload: memoryview) -> None:
         raise PeerError("contributions go to the averaging servers that the welcome named")
@@ -228,17 +230,21 @@ class Served:
 
     @property
     def free_bytes(self) -> int | None:
-        """Estimated at its least: as if all that comes before its turn were here, and waited in whole."""
+        """Whole contributions only, and at its least: as if all that comes before its turn waited in whole."""
         if self.round is None:
             return None
-        nbytes = self.canonical.nbytes
-        return max(0, max(self._settings.held_bytes, nbytes) - len(self.round.ahead) * nbytes)
+        return max(0, self._room(self.round)) * self.canonical.nbytes
 
     def is_blocked(self, shard: int) -> bool:
+        """Whether it may be: no server says so, but not all that is to come before its turn can be held."""
         round_ = self.round
         if round_ is None or shard not in round_.coming or self.is_delivered(shard):
             return False
-        return round_.place[shard] > round_.turn and not self.free_bytes
+        return round_.place[shard] > round_.turn and self._room(round_) < 0
+
+    def _room(self, round_: ServedRound) -> int:
+        """How many more contributions every server can hold before their turn; below 0: so many too many."""
+        return min((one.capacity for one in self._all if one.spans), default=1) - len(round_.ahead)
 
     def absorb(self, shard: int) -> bool:
         return self.round is None or all(shard in server.released for server in self._all)
@@ -425,6 +431,8 @@ class Served:
         cuts = layout.cuts(len(self._all))
         for index, server in enumerate(self._all):
             server.spans = layout.chunks(self._settings.chunk_bytes, *cuts[index])
+            nbytes = layout.part(*cuts[index]).nbytes
+            server.capacity = max(1, self._held_bytes // max(1, nbytes))
             server.is_ready = False
             self._clear(server)
             self._tell_serve(index, layout)
@@ -438,7 +446,7 @@ class Served:
         self._clear(server)
         self._tell_open(index, round_)
         if not server.is_shared:
-            server.copy = Gather(len(server.spans), self._settings.window)
+            server.copy = Gather(len(server.spans), self._settings.pull_window)
             self._ask_for_copy(index, round_, server.copy.ask())
 
     def _tell_serve(self, index: int, layout: Layout) -> None:
@@ -452,7 +460,7 @@ class Served:
             layout=layout.to_plain(),
             chunk_bytes=settings.chunk_bytes,
             window=settings.window,
-            held_bytes=settings.held_bytes // len(self._all),
+            held_bytes=self._held_bytes,
             version=self.version,
             place=self._place,
             pid=self._memory.pid,

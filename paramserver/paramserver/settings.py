@@ -4,7 +4,7 @@ import dataclasses
 import math
 
 from ps_common.errors import UsageError
-from ps_common.messages import CHUNK_BYTES, CHUNK_BYTES_MAX, SECONDS_MAX, WINDOW, WINDOW_MAX
+from ps_common.messages import CHUNK_BYTES, CHUNK_BYTES_MAX, PULL_WINDOW, SECONDS_MAX, WINDOW, WINDOW_MAX
 
 TRANSPORTS = ("auto", "shm", "tcp")
 
@@ -26,7 +26,7 @@ class Settings:
     server_losses_max: losses of averaging servers in one round, before the run ends: more would follow.
     checkpoint_every_rounds, checkpoint_every_s: when to write a checkpoint, whichever is due first.
     chunk_bytes: size of a chunk; a multiple of 64.
-    window: chunks in flight to or from one worker.
+    window: chunks of a contribution in flight from one worker. pull_window: of the weights, to one worker.
     transport: how weights travel to and from workers on this machine: "auto" through shared memory where that
         can be, "shm" only so, "tcp" never so.
     held_bytes: contributions that may wait for their turn, beyond the model's own size.
@@ -47,6 +47,7 @@ class Settings:
     checkpoint_every_s: float | None = None
     chunk_bytes: int = CHUNK_BYTES
     window: int = WINDOW
+    pull_window: int = PULL_WINDOW
     transport: str = "auto"
     held_bytes: int = 32 * 2**20
 
@@ -58,8 +59,10 @@ class Settings:
             raise UsageError(
                 f"chunk_bytes must be a multiple of 64 up to {CHUNK_BYTES_MAX}, not {self.chunk_bytes}"
             )
-        if not 1 <= self.window <= WINDOW_MAX:
-            raise UsageError(f"window must be 1 to {WINDOW_MAX} chunks, not {self.window}")
+        for name in ("window", "pull_window"):
+            chunks = getattr(self, name)
+            if not 1 <= chunks <= WINDOW_MAX:
+                raise UsageError(f"{name} must be 1 to {WINDOW_MAX} chunks, not {chunks}")
         if self.transport not in TRANSPORTS:
             raise UsageError(f"transport must be one of {', '.join(TRANSPORTS)}, not {self.transport!r}")
         for field in dataclasses.fields(self):

@@ -184,6 +184,7 @@ class Work(abc.ABC):
                 in_order = not self._has_room(self.canonical.nbytes) and self.leasing.turn_is_open
                 lease = self.leasing.give(member, self.members, self._free_grant(), in_order, now)
                 if lease is not None:
+                    lease.is_only = stage.kind == "train" and stage.open_count <= len(self.members.idle)
                     self._place(member, lease)
                     self._send_lease(member, lease)
         if not self._has_room(self.settings.chunk_bytes) and self.leasing.turn_is_open:
@@ -274,6 +275,7 @@ class Work(abc.ABC):
             slot=lease.slot,
             is_here=lease.is_here,
             descriptor=lease.descriptor,
+            is_only=lease.is_only,
         )
         self._outbox.send(member.sender, message)
         if lease.is_pulled and version not in (-1, member.version, member.ahead):

@@ -237,3 +237,54 @@ def test_every_kind_of_mismatch_is_told(other, told):
 
 def test_equal_layouts_do_not_mismatch():
     MIXED.require(Layout.from_plain(MIXED.to_plain()), "w3")
+
+
+# -- stretches of several averaging servers ---------------------------------------------------------------
+
+
+@BOUNDED
+@given(layouts(), st.integers(1, 7))
+def test_cuts_cover_the_vector_in_equal_stretches(layout, servers):
+    cuts = layout.cuts(servers)
+    assert len(cuts) == servers
+    assert (cuts[0][0], cuts[-1][1]) == (0, layout.nbytes)
+    assert all(before[1] == after[0] for before, after in itertools.pairwise(cuts))
+    assert all(start % ALIGNMENT == 0 or start == layout.nbytes for start, _ in cuts)
+    assert all(abs(stop - start - layout.nbytes / servers) < ALIGNMENT for start, stop in cuts)
+
+
+def test_a_large_tensor_is_cut_and_nothing_has_empty_stretches():
+    assert Layout([Entry("w", (1000, 100))]).cuts(3) == ((0, 133376), (133376, 266688), (266688, 400000))
+    assert Layout([Entry("w", (0, 3))]).cuts(2) == ((0, 0), (0, 0))
+    assert Layout([Entry("w", (5,))]).cuts(2) == ((0, 20), (20, 20))
+
+
+@BOUNDED
+@given(layouts(), st.integers(1, 7), st.integers(1, 3))
+def test_the_chunks_of_all_stretches_cover_every_run_exactly_once(layout, servers, lines):
+    covered = np.zeros(layout.nbytes, int)
+    for start, stop in layout.cuts(servers):
+        spans = layout.chunks(64 * lines, start, stop)
+        assert [span.index for span in spans] == list(range(len(spans)))
+        for span in spans:
+            assert start <= span.start < span.stop <= stop
+            assert span.nbytes <= 64 * lines
+            covered[span.start : span.stop] += 1
+    assert covered.sum() == sum(run.stop - run.start for run in layout.runs)
+    assert covered.max(initial=0) <= 1
+
+
+@BOUNDED
+@given(layouts(), st.integers(1, 7), st.integers(1, 3))
+def test_a_stretch_alone_has_the_same_chunks_from_its_first_byte_on(layout, servers, lines):
+    for start, stop in layout.cuts(servers):
+        part = layout.part(start, stop)
+        assert part.nbytes <= stop - start
+        shifted = [
+            dataclasses.replace(span, start=span.start - start, stop=span.stop - start)
+            for span in layout.chunks(64 * lines, start, stop)
+        ]
+        assert list(part.chunks(64 * lines)) == shifted
+        in_runs = [run for run in layout.runs if run.stop > start and run.start < stop]
+        roles = [run.role for run in in_runs if min(run.stop, stop) > max(run.start, start)]
+        assert [entry.role for entry in part.entries] == roles

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ps_common import messages as m
 from ps_common.errors import PeerError
-from ps_common.wire import checksum, decode, encode
+from ps_common.wire import TEXT_MAX, checksum, decode, encode
 
 BOUNDED = settings(deadline=None, max_examples=60)
 NUMBERS = {cls: number for number, cls in m.KINDS.items()}
@@ -38,7 +38,9 @@ def values_of(kind: Any, bound: m.Bound) -> st.SearchStrategy[Any]:
         float: st.floats(bound.least, bound.most),
         bool: st.booleans(),
         str: st.text(st.characters(codec="utf-8"), min_size=least, max_size=min(most, 20)),
+        bytes: st.binary(min_size=least, max_size=min(most, 20)),
         tuple[int, ...]: st.lists(st.integers(0, 2**31 - 1), min_size=least, max_size=8).map(tuple),
+        tuple[str, ...]: st.lists(st.text(st.characters(codec="utf-8"), max_size=20), max_size=4).map(tuple),
         Any: st.none() | st.lists(st.integers(0, 9), max_size=3),
     }[kind]
 
@@ -50,13 +52,15 @@ def message_of(cls: type[m.Message]) -> st.SearchStrategy[m.Message]:
 
 def smallest(cls: type[m.Message]) -> list[Any]:
     """The plain values of a message that is right."""
-    least = {bool: False, Any: None, float: 0.0}
+    least = {bool: False, Any: None, float: 0.0, tuple[str, ...]: ["x"]}
     values = []
     for kind, bound in hints(cls).values():
         if kind is int:
             values.append(max(0, int(bound.least)))
         elif kind is str:
             values.append("x" * int(bound.least))
+        elif kind is bytes:
+            values.append(b"x" * int(bound.least))
         else:
             values.append(least.get(kind, [1]))
     return [m.PROTOCOL, *values[1:]] if cls is m.Join else values
@@ -97,7 +101,12 @@ def refused_for(kind: Any, bound: m.Bound) -> list[Any]:
     too_long = int(bound.most) + 1
     if kind is str:
         return [None, 1, b"x", ["x"], "x" * too_long]
-    return [None, 1, "12", [], [1.0], [-1], [2**31], [True], [[1]], [0] * too_long]
+    if kind is bytes:
+        return [None, 1, "x", ["x"], b"x" * too_long, *([b""] if bound.least else [])]
+    if kind == tuple[str, ...]:
+        return [None, 1, "12", [1], [b"x"], [None], [["x"]], ["x" * (TEXT_MAX + 1)], ["x"] * too_long]
+    too_few = [[]] if bound.least else []
+    return [None, 1, "12", *too_few, [1.0], [-1], [2**31], [True], [[1]], [0] * too_long]
 
 
 @pytest.mark.parametrize(("cls", "name"), FIELDS, ids=lambda part: getattr(part, "__name__", part))

@@ -7,9 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from paramserver.canonical import Canonical
+from paramserver.chunks import Chunks
+from paramserver.effects import Outbox
 from paramserver.leases import Lease, Unit
 from paramserver.lending import SLOTS, borrow, free_slot, has_free_slot, mirrors
 from paramserver.members import Members
+from paramserver.settings import Settings
 from ps_common import messages as m
 from ps_common.errors import PeerError
 from ps_common.shared_memory import SharedMemory
@@ -48,29 +52,32 @@ class Lent(Case):
         self.memory = self.host.process()
         self.members = Members()
         self.leases = 0
+        self.exchange = Chunks(Canonical(Settings(), self.memory), Outbox())
+        self.exchange.round = self.round
 
     def worker(self):
         return Worker(self)
 
-    def lease(self, worker, shard, slot):
+    def lease(self, worker, shard, slot, offered):
         self.leases += 1
-        return Lease(self.leases, Unit("train", 0, shard), worker.member.sender, 1.0, 0, slot=slot)
+        unit = Unit("train", 0, shard)
+        return Lease(self.leases, unit, worker.member.sender, 1.0, 0, slot=slot, offered=offered)
 
     def push(self, worker, shard):
         """The worker computes a shard's unit where it is told to, and the round borrows it."""
-        slot = free_slot(self.round, worker.member)
+        slot = free_slot(self.exchange, worker.member)
         vector = worker.vector(slot, self.layout.nbytes)
         for span in self.spans:
             vector[span.start : span.stop] = self.vectors[shard][span.start : span.stop]
-        lease = self.lease(worker, shard, slot)
-        descriptor = worker.memory.descriptor(vector)
-        assert borrow(self.round, worker.member, lease, descriptor, self.memory, self.layout.nbytes) == ""
+        lease = self.lease(worker, shard, slot, worker.memory.descriptor(vector))
+        assert borrow(self.exchange, worker.member, lease, self.memory, self.layout.nbytes) == ""
         return slot
 
     def close(self, version=1):
         into = mirrors(self.members, version)
-        self.round.finish(into)
-        self.assert_right(*into)
+        vectors = [lent.vector for lent in into]
+        self.round.finish(vectors)
+        self.assert_right(*vectors)
 
 
 def nothing_is_lent(case, worker):
@@ -101,8 +108,8 @@ def test_a_process_that_is_gone_lends_nothing_and_the_reason_is_told():
     worker = case.worker()
     descriptor = worker.memory.descriptor(worker.vector(0, SMALL.nbytes))
     case.host.end(worker.memory.pid)
-    lease = case.lease(worker, case.shards[0], 0)
-    why_not = borrow(case.round, worker.member, lease, descriptor, case.memory, SMALL.nbytes)
+    lease = case.lease(worker, case.shards[0], 0, descriptor)
+    why_not = borrow(case.exchange, worker.member, lease, case.memory, SMALL.nbytes)
     assert why_not == f"process {worker.memory.pid} is gone"
     assert nothing_is_lent(case, worker)
 
@@ -122,9 +129,9 @@ def test_a_vector_of_another_size_is_refused(nbytes):
     case = Lent(SMALL, [1])
     worker = case.worker()
     descriptor = worker.memory.descriptor(worker.memory.allocate(nbytes))
-    lease = case.lease(worker, case.shards[0], 0)
+    lease = case.lease(worker, case.shards[0], 0, descriptor)
     with pytest.raises(PeerError, match=f"has {nbytes} bytes, not {SMALL.nbytes}"):
-        borrow(case.round, worker.member, lease, descriptor, case.memory, SMALL.nbytes)
+        borrow(case.exchange, worker.member, lease, case.memory, SMALL.nbytes)
     assert nothing_is_lent(case, worker)
 
 
@@ -134,11 +141,14 @@ def test_real_memory_of_another_process_is_borrowed_and_what_is_none_is_refused(
         join = m.Join(m.PROTOCOL, "real", "host", pid, "cpu", "", "numpy", place)
         member = case.members.add(b"real", join, 0.0)
         lease = Lease(1, Unit("train", 0, case.shards[0]), b"real", 1.0, 0)
+        lease.offered = 1  # what it prints to
         with pytest.raises(PeerError, match="is no segment of this project"):
-            borrow(case.round, member, lease, 1, memory, SMALL.nbytes)  # what it prints to
-        assert "cannot be opened" in borrow(case.round, member, lease, 4000, memory, SMALL.nbytes)
+            borrow(case.exchange, member, lease, memory, SMALL.nbytes)
+        lease.offered = 4000
+        assert "cannot be opened" in borrow(case.exchange, member, lease, memory, SMALL.nbytes)
         assert member.lent == member.vectors == {}
-        assert borrow(case.round, member, lease, descriptor, memory, SMALL.nbytes) == ""
+        lease.offered = descriptor
+        assert borrow(case.exchange, member, lease, memory, SMALL.nbytes) == ""
         child.kill()
         child.wait()
     case.vectors[case.shards[0]][...] = 5
@@ -153,11 +163,11 @@ def test_real_memory_of_another_process_is_borrowed_and_what_is_none_is_refused(
 def test_while_one_vector_is_lent_the_other_is_free():
     case = Lent(SMALL, [1, 1, 1])
     worker = case.worker()
-    assert has_free_slot(case.round, worker.member)
+    assert has_free_slot(case.exchange, worker.member)
     assert case.push(worker, case.shards[1]) == 0  # not in turn
     assert worker.member.lent == {0: case.shards[1]}
-    assert has_free_slot(case.round, worker.member)
-    assert free_slot(case.round, worker.member) == 1
+    assert has_free_slot(case.exchange, worker.member)
+    assert free_slot(case.exchange, worker.member) == 1
     assert worker.member.lent == {0: case.shards[1]}, "nothing was copied for that"
     assert case.round.held_bytes == 0
 
@@ -167,9 +177,9 @@ def test_with_both_lent_none_is_free_until_those_before_them_are_in():
     worker, other = case.worker(), case.worker()
     slots = [case.push(worker, shard) for shard in case.shards[1:]]
     assert slots == [0, 1]
-    assert not has_free_slot(case.round, worker.member)
+    assert not has_free_slot(case.exchange, worker.member)
     case.push(other, case.shards[0])
-    assert has_free_slot(case.round, worker.member)
+    assert has_free_slot(case.exchange, worker.member)
     assert worker.member.lent == {}, "both are summed"
     worker.vector(0, SMALL.nbytes)
     worker.vector(1, SMALL.nbytes)
@@ -194,18 +204,19 @@ def test_without_a_round_nothing_is_lent():
     worker = case.worker()
     for shard in case.shards[1:]:
         case.push(worker, shard)
-    assert has_free_slot(None, worker.member)
+    case.exchange.round = None
+    assert has_free_slot(case.exchange, worker.member)
     assert worker.member.lent == {}
-    assert free_slot(None, worker.member) == 0
+    assert free_slot(case.exchange, worker.member) == 0
 
 
 def test_the_vector_that_holds_the_version_is_the_one_to_compute_in():
     case = Lent(SMALL, [1])
     worker = case.worker()
     worker.member.here = (1, 4)
-    assert free_slot(case.round, worker.member) == 1
+    assert free_slot(case.exchange, worker.member) == 1
     worker.member.here = (0, 4)
-    assert free_slot(case.round, worker.member) == 0
+    assert free_slot(case.exchange, worker.member) == 0
 
 
 # -- the average comes back -------------------------------------------------------------------------------
@@ -259,7 +270,7 @@ def test_whoever_computes_what_in_whichever_order_the_average_is_right_and_comes
         for shard in shards:
             worker = rng.choice(at_work)
             if rng.random() < 0.2:
-                has_free_slot(case.round, worker.member)
+                has_free_slot(case.exchange, worker.member)
             elif rng.random() < 0.2 and len(at_work) > 1:  # its process dies; what it lent is needed still
                 at_work.remove(worker)
                 case.members.remove(worker.member)
@@ -276,7 +287,7 @@ def test_whoever_computes_what_in_whichever_order_the_average_is_right_and_comes
             if here is not None:
                 assert here[1] == version
                 case.assert_right(worker.slots[here[0]])
-                assert free_slot(None, worker.member) == here[0]
+                assert free_slot(case.exchange, worker.member) == here[0]
                 worker.member.here = None  # the next unit trains there
-        case.round = Lent(layout, samples).round
+        case.exchange.round = case.round = Lent(layout, samples).round
         case.spans = layout.chunks(64)

@@ -58,7 +58,7 @@ def test_any_name_a_worker_may_wish_for_can_be_said_to_it_and_printed(wish):
         name = members.add(bytes([sender]), join(wish), 0.0).name
         assert name.isprintable()
         assert 0 < len(name) <= NAME_MAX + 8
-        welcome = m.Welcome(name, "run", 1, None, 1.0, 1.0, 64, 1)
+        welcome = m.Welcome(name, "run", 1, None, 1.0, 1.0, 64, 1, 1)
         assert decode([encode(welcome)]) == welcome
 
 

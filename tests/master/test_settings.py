@@ -70,6 +70,7 @@ def test_a_worker_understands_any_settings(changes):
         settings.retry_s,
         settings.chunk_bytes,
         settings.window,
+        settings.pull_window,
     )
     assert decode([encode(said)]) == said
 

@@ -2,11 +2,14 @@
 
 import xxhash
 
+from paramserver.chunks import Chunks
+from paramserver.rounds import Round
 from ps_common.arrays import HostArray
 from ps_common.job import Description
 from ps_worker.effects import Compute
 from simulation.master_node import MasterNode
 from simulation.network import Network
+from simulation.server_node import ServerNode
 
 
 class Checks:
@@ -20,16 +23,17 @@ class Checks:
         self._is_thorough = is_thorough
         self._samples = 0  # of all rounds that were closed
         self._digests: dict[int, int] = {}  # of the canonical vector at each version, of all masters
+        self._vectors: dict[int, HostArray] = {}  # the same vectors
         self.last: HostArray | None = None  # the canonical vector at the last version
         self._version = -1  # of the master that runs now
         self._evaluated = 0  # epochs that were evaluated, likewise
         self._counted = 0  # units of all stages that this master has closed
-        self._notes = 0  # looked at
+        self._notes: dict[object, int] = {}  # looked at, of the master and each server
 
     def new_master(self, node: MasterNode) -> None:
         self._version = node.machine.progress.version
         self._samples = sum(sum(self._samples_of(round_)) for round_ in range(self._version))
-        self._evaluated, self._counted, self._notes = _evaluated(node), 0, 0
+        self._evaluated, self._counted = _evaluated(node), 0
         self._note_version(node)
 
     def after_master(self, node: MasterNode, network: Network) -> None:
@@ -38,6 +42,17 @@ class Checks:
         if self._is_thorough:
             self._check_units(node)
             self._check_memory(node)
+        self._check_rejections(node, network)
+
+    def after_server(self, node: ServerNode, network: Network) -> None:
+        """After a turn of an averaging server."""
+        machine, chunks = node.machine, node.machine._chunks
+        if self._is_thorough and chunks is not None:
+            self._check_stretch(node, chunks)
+            _check_awaited(node, chunks)
+            if chunks.round is not None:
+                _check_held(chunks.round, chunks.canonical.budget_bytes)
+        assert chunks is not None or not machine._seen, f"{node} holds memory of others"
         self._check_rejections(node, network)
 
     def before_compute(self, task: Compute) -> None:
@@ -74,6 +89,7 @@ class Checks:
         self.last = vector.copy()
         digest = xxhash.xxh3_64_intdigest(vector.data)
         known = self._digests.setdefault(self._version, digest)
+        self._vectors.setdefault(self._version, self.last)
         assert known == digest, f"version {self._version} has other bits than before"
 
     def _check_units(self, node: MasterNode) -> None:
@@ -85,7 +101,8 @@ class Checks:
             self._evaluated = evaluated
         done = len(stage.sums) if stage else 0
         credited = sum(member.units for member in [*members.gone, *members])
-        assert credited == self._counted + done, f"{credited} units are credited, {self._counted + done} done"
+        expected = self._counted + done + node.machine.leasing.units_lost
+        assert credited == expected, f"{credited} units are credited, {expected} done"
         for lease in stage.leases if stage else ():
             member = members.get(lease.sender)
             assert member is not None, f"{lease.unit} is leased to nobody who is here"
@@ -93,28 +110,50 @@ class Checks:
 
     def _check_memory(self, node: MasterNode) -> None:
         """What is held stays within the budget, and within twice that where chunks may come unasked."""
-        round_, canonical = node.machine._round, node.machine.canonical
-        if round_ is not None:
-            budget = max(node.machine.settings.held_bytes, canonical.nbytes)
-            held = sum(
-                part.nbytes
-                for index, parts in enumerate(round_._held)
-                for place, part in parts.items()
-                if (index, place) not in round_._lent
-            )
-            assert held == round_.held_bytes
-            granted = sum(round_._spans[i].nbytes for chunks in round_._granted.values() for i in chunks)
-            assert granted == round_.granted_bytes
-            assert held <= 2 * budget, f"{held} bytes are held, the budget is {budget}"
+        exchange = node.machine.exchange
+        if isinstance(exchange, Chunks):
+            _check_awaited(node, exchange)
+            if exchange.round is not None:
+                _check_held(exchange.round, exchange.canonical.budget_bytes)
 
-    def _check_rejections(self, node: MasterNode, network: Network) -> None:
+    def _check_stretch(self, node: ServerNode, chunks: Chunks) -> None:
+        """What a server serves is its stretch of one version, and never a mix."""
+        vector = chunks.canonical.vector
+        if vector is None or node.machine._filling is not None:
+            return
+        whole, (start, _) = self._vectors.get(chunks.version), node.machine._cut
+        for span in chunks.canonical.spans if whole is not None else ():
+            is_same = bytes(vector[span.start : span.stop]) == bytes(whole[start:][span.start : span.stop])
+            assert is_same, f"{node} serves something else as chunk {span.index} of version {chunks.version}"
+
+    def _check_rejections(self, node: MasterNode | ServerNode, network: Network) -> None:
         """Nobody who is honest is refused: weather may damage payloads, and nothing else."""
-        for note in node.notes[self._notes :]:
+        for note in node.notes[self._notes.get(node, 0) :]:
             if note.event == "rejection":
                 assert network.damaged, note.text
                 assert "wrong checksum" in note.text, note.text
             assert note.event not in ("failure", "report"), note.text
-        self._notes = len(node.notes)
+        self._notes[node] = len(node.notes)
+
+
+def _check_held(round_: Round, budget: int) -> None:
+    held = sum(
+        part.nbytes
+        for index, parts in enumerate(round_._held)
+        for place, part in parts.items()
+        if (index, place) not in round_._lent
+    )
+    assert held == round_.held_bytes
+    granted = sum(round_._spans[i].nbytes for chunks in round_._granted.values() for i in chunks)
+    assert granted == round_.granted_bytes
+    assert held <= 2 * budget, f"{held} bytes are held, the budget is {budget}"
+
+
+def _check_awaited(node: MasterNode | ServerNode, chunks: Chunks) -> None:
+    """Who is told to wait waits for a chunk that is open."""
+    for index in chunks._awaited:
+        is_open = chunks.round is not None and not chunks.round.is_chunk_closed(index)
+        assert is_open, f"{node} keeps somebody waiting for chunk {index}"
 
 
 def _evaluated(node: MasterNode) -> int:

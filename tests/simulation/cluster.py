@@ -2,13 +2,14 @@
 
 import dataclasses
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from paramserver import checkpoint
+from paramserver.averager import Averager
 from paramserver.effects import Finished, Snapshot
 from paramserver.machine import Master
 from paramserver.settings import Settings
@@ -22,10 +23,12 @@ from simulation.host import Host
 from simulation.jobs import Case
 from simulation.master_node import MasterNode
 from simulation.network import CALM, MASTER, Network, Weather
+from simulation.server_node import ServerNode
 from simulation.worker_node import WorkerNode
 from simulation.world import World
 
 DISK_S = 0.05  # until a snapshot is safe
+SPAWN_S = 0.5  # until a process that was started again listens
 
 
 class Cluster:
@@ -33,7 +36,9 @@ class Cluster:
 
     seed: of everything random. make_master: a subclass, to show that a check can fail. is_thorough: check
     every member and chunk after every turn; not with thousands of workers. is_shared: all processes are on
-    one host, and weights go through its memory.
+    one host, and weights go through its memory. servers: how many average; 1: the master does. Those of
+    `elsewhere` share no memory with it, and live on when it dies; the others are its own, and do not.
+    make_server: as make_master.
     """
 
     def __init__(
@@ -45,6 +50,9 @@ class Cluster:
         make_master: Callable[..., Master] = Master,
         is_thorough: bool = True,
         is_shared: bool = False,
+        servers: int = 1,
+        elsewhere: Sequence[int] = (),
+        make_server: Callable[..., Averager] = Averager,
     ) -> None:
         self.world = World(seed)
         self.network = Network(self.world, weather)
@@ -64,6 +72,13 @@ class Cluster:
         self._saved: Snapshot | None = None
         self._runs = 0
         self._incarnations = 0
+        self.servers: dict[bytes, ServerNode] = {}  # those who average and are alive
+        self.all_servers: list[ServerNode] = []  # all that were
+        self.server_count = servers  # from the next start of a master on
+        self.elsewhere = frozenset(elsewhere)
+        self._make_server = make_server
+        self.own_servers: list[bytes] = []  # addresses of the master's own servers
+        self._restarts: dict[bytes, int] = {}
 
     # -- starting and killing -------------------------------------------------------------------------
 
@@ -73,10 +88,12 @@ class Cluster:
         snapshot = None if self._saved is None else through_a_file(self._saved)
         if snapshot is None:
             self._runs += 1
+        addresses = self._start_servers()
         self.master = node = MasterNode(
             self.world, self.network, self.case.description, self.case.sources, self.settings,
             snapshot.run if snapshot else f"run-{self._runs}", snapshot, self._on_save, self._on_master,
             self._make_master, self._process(self._is_shared),
+            addresses, f"m{len(self.masters)}".encode(), self._on_restart,
         )  # fmt: skip
         self.masters.append(node)
         self.checks.new_master(node)
@@ -109,11 +126,68 @@ class Cluster:
         self.master.kill()
         self._host.end(self.master.memory.pid)
         self.master = None
+        self._end_own_servers()
 
     def kill_worker(self, node: WorkerNode) -> None:
         node.kill()
         self._host.end(node.memory.pid)
         self.workers.remove(node)
+
+    def _start_servers(self) -> list[bytes]:
+        """Addresses of as many servers as there are to be: those of the master itself are new ones."""
+        addresses = []
+        for index in range(self.server_count if self.server_count > 1 else 0):
+            address = f"server-{index}" if index in self.elsewhere else f"own-{len(self.masters)}-{index}"
+            addresses.append(address.encode())
+            if index not in self.elsewhere:
+                self.own_servers.append(address.encode())
+            if address.encode() not in self.servers and address.encode() not in self._restarts:
+                self.start_server(address.encode())
+        return addresses
+
+    def start_server(self, address: bytes) -> None:
+        """Start an averaging server, which knows nothing."""
+        self._restarts[address] = self._restarts.get(address, 0) + 1
+        self.servers[address] = node = ServerNode(
+            self.world, self.network, address, self._process(self._is_shared and address in self.own_servers),
+            self._make_server, self._on_server,
+        )  # fmt: skip
+        self.all_servers.append(node)
+        self.world.after(0.0, node.turn)
+
+    def kill_server(self, address: bytes) -> None:
+        """Its end is seen at once, if it is the master's own; else whoever runs it starts it again."""
+        self._end_server(address)
+        if self.master is not None and address in self.master.servers and address in self.own_servers:
+            self.master.lose(self.master.servers.index(address), "killed")
+
+    def _end_server(self, address: bytes) -> None:
+        node = self.servers.pop(address)
+        node.kill()
+        self._host.end(node.memory.pid)
+
+    def _end_own_servers(self) -> None:
+        for address in self.own_servers:
+            if address in self.servers:
+                self._end_server(address)
+        self.own_servers.clear()
+
+    def _on_restart(self, master: MasterNode, server: int) -> None:
+        """The master wants a server started again: it can do so with its own."""
+        address = master.servers[server]
+        if address not in self.own_servers:
+            return
+        if address in self.servers:
+            self._end_server(address)
+        self._restarts[address] += 1
+        number = self._restarts[address]
+
+        def listens() -> None:
+            is_wanted = address in self.own_servers and self._restarts[address] == number
+            if is_wanted and address not in self.servers:
+                self.start_server(address)
+
+        self.world.after(SPAWN_S * self.world.random.random(), listens)
 
     def _process(self, is_shared: bool) -> Memory:
         return self._host.process() if is_shared else Heap()
@@ -134,7 +208,9 @@ class Cluster:
     def state(self) -> str:
         """Who is where, for a failure's report."""
         last = [note.text for note in self.master.notes[-5:]] if self.master else []
-        return "\n".join(map(str, [self.master, self.finished, *self.workers, *self.left, *last]))
+        return "\n".join(
+            map(str, [self.master, self.finished, *self.workers, *self.left, *self.servers.values(), *last])
+        )
 
     @property
     def final(self) -> HostArray:
@@ -162,6 +238,10 @@ class Cluster:
         self.checks.after_master(node, self.network)
         if node.finished is not None:
             self.finished, self.master = node.finished, None
+            self._end_own_servers()
+
+    def _on_server(self, node: ServerNode) -> None:
+        self.checks.after_server(node, self.network)
 
     def _on_worker(self, node: WorkerNode) -> None:
         if node.exit is not None and node in self.workers:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from simulation.cluster import Cluster
 from simulation.computing import Pace
 from simulation.network import CALM, Weather
+from simulation.server_node import ServerNode
 from simulation.worker_node import WorkerNode
 
 
@@ -27,7 +28,8 @@ class Faults:
     def _strike(self) -> None:
         if self._cluster.finished is not None or self._world.now >= self.calm_at:
             return
-        names, weights = zip(*_WEIGHTS.items(), strict=True)
+        has_servers = self._cluster.server_count > 1
+        names, weights = zip(*(_WEIGHTS | (_OF_SERVERS if has_servers else {})).items(), strict=True)
         name = self._world.random.choices(names, weights)[0]
         self.counts[name] = self.counts.get(name, 0) + 1
         getattr(self, f"_{name}")()
@@ -70,6 +72,8 @@ class Faults:
             self._later(5.0, self._new_master)
 
     def _new_master(self) -> None:
+        if self._cluster.server_count > 1 and self._world.chance(0.2):  # other flags than before
+            self._cluster.server_count = self._world.random.randint(1, 3)
         self._cluster.start_master()
 
     def _pause_worker(self) -> None:
@@ -103,6 +107,36 @@ class Faults:
         if node is not None and not node.is_paused:
             node.ask_to_stop()
 
+    def _some_server(self) -> ServerNode | None:
+        servers = list(self._cluster.servers.values())
+        return self._world.random.choice(servers) if servers else None
+
+    def _kill_server(self) -> None:
+        node = self._some_server()
+        if node is not None:
+            self._cluster.kill_server(node.address)
+            if node.address not in self._cluster.own_servers:
+                self._world.after(
+                    self._world.random.uniform(0.0, 5.0), lambda: self._cluster.start_server(node.address)
+                )
+
+    def _pause_server(self) -> None:
+        node = self._some_server()
+        if node is not None and not node.is_paused:
+            node.pause()
+            self._world.after(self._world.random.uniform(0.0, 15.0), node.resume)
+
+    def _partition_server(self) -> None:
+        """Cut a server off the master or a worker."""
+        node, master, worker = self._some_server(), self._cluster.master, self._someone()
+        others = [other for other in (master and master.connection, worker and worker.address) if other]
+        if node is not None and others:
+            other = self._world.random.choice(others)
+            towards, back = self._world.random.choice([(True, True), (True, False), (False, True)])
+            self._cluster.network.cut(node.address, towards, back, other)
+            heal = self._cluster.network.heal
+            self._world.after(self._world.random.uniform(0.0, 12.0), lambda: heal(node.address, other))
+
     def _storm(self) -> None:
         self._cluster.network.weather = random_weather(self._cluster)
 
@@ -120,6 +154,7 @@ _WEIGHTS = {
     "leave": 1,
     "storm": 3,
 }
+_OF_SERVERS = {"kill_server": 3, "pause_server": 2, "partition_server": 2}
 
 
 def random_weather(cluster: Cluster) -> Weather:

@@ -1,9 +1,9 @@
 """A master process in the simulation: the machine of production, its data, and its checkpoints."""
 
 import collections
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
-from paramserver.effects import Effect, Finished, Note, Save, Send, SendRows, Snapshot
+from paramserver.effects import Effect, Finished, Note, Restart, Save, Send, SendRows, Snapshot, Tell
 from paramserver.machine import Master
 from paramserver.settings import Settings
 from ps_common import messages as m
@@ -20,7 +20,8 @@ from simulation.world import World
 class MasterNode(Node):
     """One start of the master.
 
-    on_save: where snapshots go. on_turn: checks what must hold after every turn.
+    on_save: where snapshots go. on_turn: checks what must hold after every turn. servers: addresses of those
+    who average; connection: what this master is known as to them. on_restart: starts one of them again.
     """
 
     def __init__(
@@ -36,16 +37,28 @@ class MasterNode(Node):
         on_turn: Callable[["MasterNode"], None] = lambda node: None,
         make_master: Callable[..., Master] = Master,
         memory: Memory | None = None,
+        servers: Sequence[bytes] = (),
+        connection: bytes = b"m",
+        on_restart: Callable[["MasterNode", int], None] = lambda node, server: None,
     ) -> None:
         super().__init__(world, network, MASTER)
         self.memory: Memory = memory or Heap()
-        self.machine = make_master(job, settings, run, world.now, snapshot=snapshot, memory=self.memory)
+        self.servers = tuple(servers)
+        self.connection = connection
+        if servers:
+            network.attach(connection, self._arrive)
+        addresses = tuple(address.decode() for address in servers)
+        self.machine = make_master(
+            job, settings, run, world.now, snapshot=snapshot, memory=self.memory, servers=addresses
+        )
         self.finished: Finished | None = None
         self.notes: list[Note] = []
         self.sent: collections.Counter[type[m.Message]] = collections.Counter()
         self._sources = sources
         self._on_save = on_save
         self._on_turn = on_turn
+        self._on_restart = on_restart
+        self._ended: list[tuple[int, str]] = []  # servers whose process has ended
 
     def __str__(self) -> str:
         machine = self.machine
@@ -58,10 +71,24 @@ class MasterNode(Node):
         except PeerError as error:
             self._perform(self.machine.refuse(sender, error))
             return
-        self._perform(self.machine.handle(sender, message, frames[1:], self.world.now))
+        if sender in self.servers:
+            server = self.servers.index(sender)
+            self._perform(self.machine.hear(server, message, frames[1:], self.world.now))
+        else:
+            self._perform(self.machine.handle(sender, message, frames[1:], self.world.now))
+
+    def lose(self, server: int, why: str) -> None:
+        """The process of a server has ended; the loop looks for that when it ticks."""
+        self._ended.append((server, why))
 
     def tick(self) -> None:
+        while self._ended:
+            self._perform(self.machine.lose(*self._ended.pop(0), self.world.now))
         self._perform(self.machine.tick(self.world.now))
+
+    def kill(self) -> None:
+        super().kill()
+        self.network.detach(self.connection)
 
     def stop(self) -> None:
         self._perform(self.machine.stop(self.world.now))
@@ -74,12 +101,21 @@ class MasterNode(Node):
 
     def _perform(self, effects: list[Effect]) -> None:
         machine = self.machine
-        most = 16 + (len(machine.members) + 1) * (machine.settings.window + 4)
+        stage = machine.leasing.stage
+        window = machine.settings.window + machine.settings.pull_window
+        told = 8 + window + 2 * (len(stage.units) if stage else 0)  # each server, at once
+        most = 16 + (len(machine.members) + 1) * (window + 4) + len(self.servers) * told
         assert len(effects) <= most, f"a flood of {len(effects)} effects; {most} are expected at most"
         for effect in effects:
             match effect:
                 case Send(to, message, payloads):
                     self._send(to, message, [bytes(part.data) for part in payloads])
+                case Tell(server, message, payloads):
+                    frames = [encode(message), *(bytes(part.data) for part in payloads)]
+                    self.network.send(self.connection, self.servers[server], frames)
+                case Restart(server):
+                    self._ended = [one for one in self._ended if one[0] != server]
+                    self._on_restart(self, server)
                 case SendRows(to, fetch):
                     self._send_rows(to, fetch)
                 case Save(snapshot):

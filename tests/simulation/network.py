@@ -42,6 +42,7 @@ class Network:
         self._world = world
         self._takers: dict[bytes, Taker] = {}
         self._last: dict[tuple[bytes, bytes], float] = {}
+        self._connections: dict[frozenset[bytes], int] = {}  # how often two were connected anew
 
     def attach(self, address: bytes, taker: Taker) -> None:
         self._takers[address] = taker
@@ -51,13 +52,18 @@ class Network:
         self._last = {pair: time for pair, time in self._last.items() if address not in pair}
         self.blocked = {pair for pair in self.blocked if address not in pair}
 
-    def cut(self, address: bytes, towards: bool, back: bool) -> None:
-        """Cut an address off the master: what it sends, what it is sent, or both."""
-        self.blocked |= {(address, MASTER)} if towards else set()
-        self.blocked |= {(MASTER, address)} if back else set()
+    def connect_anew(self, one: bytes, other: bytes) -> None:
+        """What is under way between the two is lost with the connection it was sent through."""
+        pair = frozenset((one, other))
+        self._connections[pair] = self._connections.get(pair, 0) + 1
 
-    def heal(self, address: bytes) -> None:
-        self.blocked -= {(address, MASTER), (MASTER, address)}
+    def cut(self, address: bytes, towards: bool, back: bool, other: bytes = MASTER) -> None:
+        """Cut an address off the master, or another: what it sends, what it is sent, or both."""
+        self.blocked |= {(address, other)} if towards else set()
+        self.blocked |= {(other, address)} if back else set()
+
+    def heal(self, address: bytes, other: bytes = MASTER) -> None:
+        self.blocked -= {(address, other), (other, address)}
 
     def send(self, source: bytes, target: bytes, frames: Frames) -> None:
         """Send frames; how often and when they arrive, if at all, is a matter of the weather."""
@@ -80,7 +86,13 @@ class Network:
             time += world.random.uniform(0, weather.detour_s)
         else:
             time = self._last[pair] = max(time, self._last.get(pair, 0.0))
-        world.at(time, lambda: self._deliver(source, target, frames))
+        connection = self._connections.get(frozenset(pair))
+
+        def arrive() -> None:
+            if self._connections.get(frozenset(pair)) == connection:
+                self._deliver(source, target, frames)
+
+        world.at(time, arrive)
 
     def _deliver(self, source: bytes, target: bytes, frames: Frames) -> None:
         """A master that was started again takes what was meant for the one before, too."""

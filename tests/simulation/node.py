@@ -15,7 +15,12 @@ MESSAGES_AT_ONCE = 64
 
 
 class Node(abc.ABC):
-    """One process at one address. `is_alive` until it is killed or has left by itself."""
+    """One process at one address. `is_alive` until it is killed or has left by itself.
+
+    is_only_asked: it may wait for ever, for it does nothing of its own accord.
+    """
+
+    is_only_asked = False
 
     def __init__(self, world: World, network: Network, address: bytes) -> None:
         self.world = world
@@ -78,7 +83,7 @@ class Node(abc.ABC):
     def _sleep(self) -> None:
         """Plan the next turn. One wake-up at a time: it looks for itself whether the deadline has moved."""
         deadline = self.world.now if self.inbox else self.next_deadline()
-        assert math.isfinite(deadline), f"{self} waits without a deadline"
+        assert math.isfinite(deadline) or self.is_only_asked, f"{self} waits without a deadline"
         if deadline < self._alarm:
             self._alarm = deadline
             self.world.at(deadline, lambda: self._wake(deadline))

@@ -152,7 +152,7 @@ def test_a_layout_larger_than_memory_is_refused(monkeypatch: pytest.MonkeyPatch)
     def no_memory(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(bench.master.canonical, "new_round", no_memory)
+    monkeypatch.setattr(bench.master.canonical, "take_vector", no_memory)
     first.say(first.push(first.lease))
     assert "more than this machine has" in bench.notes("rejection")[0].text
     assert bench.master.canonical.layout is None

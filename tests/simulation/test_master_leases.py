@@ -25,7 +25,7 @@ def started(**settings: object) -> tuple[Bench, Hand, Hand]:
 def state_of(bench: Bench) -> tuple[object, ...]:
     """Everything of the master that decides what happens next, but who was heard when and what was noted."""
     master = bench.master
-    stage, round_ = master.leasing.stage, master._round
+    stage, round_ = master.leasing.stage, master.exchange.round
     members = [
         (one.name, one.is_ready, one.lease, one.settled, one.version, one.units) for one in master.members
     ]

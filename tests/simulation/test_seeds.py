@@ -6,6 +6,7 @@
 runs one seed again, or more of them than usual.
 """
 
+import dataclasses
 import os
 import random
 
@@ -27,7 +28,12 @@ def run_seed(seed: int) -> Cluster:
     """One random job, random workers, random faults; every promise checked."""
     rng = random.Random(seed)
     case, settings = random_case(rng), random_settings(rng)
-    cluster = Cluster(seed, case, settings, is_shared=seed % 2 == 1)
+    servers = (1, 1, 2, 3)[seed // 2 % 4]
+    elsewhere = random.Random(seed).choice(([], range(servers), [0], [servers - 1]))
+    if servers > 1:
+        timeout_s = random.Random(seed).uniform(3.0, 10.0)
+        settings = dataclasses.replace(settings, server_timeout_s=timeout_s, server_losses_max=10**6)
+    cluster = Cluster(seed, case, settings, is_shared=seed % 2 == 1, servers=servers, elsewhere=elsewhere)
     cluster.network.weather = random_weather(cluster)
     faults = Faults(cluster, calm_after_s=rng.uniform(0.0, 60.0), every_s=rng.uniform(0.3, 3.0))
     cluster.start_master()

@@ -79,7 +79,7 @@ class Told:
 
     def welcome(self, **changes: Any) -> list[Effect]:
         job = self.case.description.to_plain()
-        message = m.Welcome("w1", "run", 1, job, 0.5, 1.0, chunk_bytes=64, window=2)
+        message = m.Welcome("w1", "run", 1, job, 0.5, 1.0, chunk_bytes=64, window=2, pull_window=2)
         return self.tell(dataclasses.replace(message, **changes))
 
     def prepared(self) -> list[Effect]:

@@ -8,7 +8,7 @@ from ps_common.job import Description
 from ps_common.memory import Memory
 from ps_common.messages import Join
 from ps_common.wire import decode, encode
-from ps_worker.effects import Cancel, Compute, Effect, Exit, Note, Prepare, Send
+from ps_worker.effects import Cancel, Compute, Connect, Effect, Exit, Note, Prepare, Send
 from ps_worker.machine import Worker
 from simulation.computing import Computing, Pace, Replica
 from simulation.network import MASTER, Network
@@ -47,6 +47,7 @@ class WorkerNode(Node):
         self.started_at = world.now
         self.exit: Exit | None = None
         self.notes: list[str] = []
+        self.servers: list[bytes] = []
         self._on_turn = on_turn
 
     def __str__(self) -> str:
@@ -64,8 +65,12 @@ class WorkerNode(Node):
         try:
             message = decode(frames)
         except PeerError as error:
-            raise AssertionError(f"the master sent what is no message: {error}") from error
-        self._perform(self.machine.handle(message, frames[1:], self.world.now))
+            raise AssertionError(f"{sender.decode()} sent what is no message: {error}") from error
+        if sender == MASTER:
+            self._perform(self.machine.handle(message, frames[1:], self.world.now))
+        elif sender in self.servers:
+            server = self.servers.index(sender)
+            self._perform(self.machine.hear(server, message, frames[1:], self.world.now))
 
     def tick(self) -> None:
         self._perform(self.machine.tick(self.world.now))
@@ -83,9 +88,12 @@ class WorkerNode(Node):
         assert len(effects) <= EFFECTS_MAX, f"a flood of {len(effects)} effects"
         for effect in effects:
             match effect:
-                case Send(message, payloads):
+                case Send(message, payloads, server):
                     frames = [encode(message), *(bytes(part.data) for part in payloads)]
-                    self.network.send(self.address, MASTER, frames)
+                    to = MASTER if server is None else self.servers[server]
+                    self.network.send(self.address, to, frames)
+                case Connect(servers):
+                    self._connect([address.encode() for address in servers])
                 case Prepare() | Compute():
                     self.computing.begin(effect)
                 case Cancel():
@@ -98,3 +106,9 @@ class WorkerNode(Node):
         if self.exit is not None and self.is_alive:
             self.kill()
             self._on_turn(self)
+
+    def _connect(self, servers: list[bytes]) -> None:
+        """As the loop does: new connections, under the same identity."""
+        for address in {*self.servers, *servers}:
+            self.network.connect_anew(self.address, address)
+        self.servers = servers

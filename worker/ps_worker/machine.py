@@ -317,6 +317,8 @@ class Worker:
                 transfer_s=spent["transfer"],
             )
             self._say(push, now)
+            if lease.is_only:  # asked before the chunks, for it would be stuck behind them
+                self._ask(self._stock.ask_ahead(lease.version + 1))
             self._send_chunks(range(min(lease.grant, len(self._stock.spans[0]))), None)
 
     def _send_chunks(self, chunks: Sequence[int], server: int | None) -> None:

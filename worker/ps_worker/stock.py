@@ -190,7 +190,7 @@ class Stock:
     def _begin_pulling(self, version: int, unasked: int) -> None:
         """A version is to come in the place of the one that is here, its first chunks `unasked`."""
         self.version, self._pulling = -1, version
-        window = self._welcome.window if self._welcome else 1
+        window = self._welcome.pull_window if self._welcome else 1
         self._weights = tuple(Gather(len(spans), window, unasked) for spans in self.spans)
 
     def _want_rows(self, key: tuple[str, int] | None) -> None:
