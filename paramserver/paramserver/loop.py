@@ -114,10 +114,9 @@ class Loop:
                 display.refresh(now)
 
     def _receive(self) -> None:
-        for _ in range(MESSAGES_AT_ONCE):
-            received = sockets.receive(self._socket)
-            if received is None:
-                return
+        """Take one message: to ask for more in vain takes longer than to look at everything again."""
+        received = sockets.receive(self._socket)
+        if received is not None:
             sender, *frames = received
             self._take(bytes(sender), frames)
 
@@ -149,7 +148,8 @@ class Loop:
     # -- effects --------------------------------------------------------------------------------------
 
     def _perform(self, effects: Sequence[Effect]) -> None:
-        for effect in effects:
+        """Do what the machine wants; what people read comes after what workers wait for."""
+        for effect in sorted(effects, key=lambda effect: type(effect) is Note):
             _PERFORM[type(effect)](self, effect)
 
     def _send(self, effect: Send) -> None:

@@ -28,7 +28,6 @@ from ps_worker.computing import Computing
 from ps_worker.effects import Cancel, Compute, Connect, Effect, Exit, Note, Prepare, Send
 from ps_worker.machine import Worker
 
-MESSAGES_AT_ONCE = 64
 FLUSH_MS = 1000  # for the last messages to leave
 GIVE_UP_S = 1.0  # for a step whose outcome nobody will take
 
@@ -120,21 +119,21 @@ class Loop:
             self._note(Note(f"weights go over the network, not through memory: {self._told}"))
 
     def _receive(self, socket: Socket, server: int | None = None) -> None:
-        for _ in range(MESSAGES_AT_ONCE):
-            frames = None if socket.closed else sockets.receive(socket)
-            if frames is None:
-                return
-            try:
-                message = decode(frames)
-            except PeerError as error:
-                who = "the master" if server is None else f"averaging server {server}"
-                self._note(Note(f"dropped a message of {who}: {error}"))
-                continue
-            now = time.monotonic()
-            if server is None:
-                self._perform(self._machine.handle(message, frames[1:], now))
-            else:
-                self._perform(self._machine.hear(server, message, frames[1:], now))
+        """Take one message: to ask for more in vain takes longer than to look at everything again."""
+        frames = None if socket.closed else sockets.receive(socket)
+        if frames is None:
+            return
+        try:
+            message = decode(frames)
+        except PeerError as error:
+            who = "the master" if server is None else f"averaging server {server}"
+            self._note(Note(f"dropped a message of {who}: {error}"))
+            return
+        now = time.monotonic()
+        if server is None:
+            self._perform(self._machine.handle(message, frames[1:], now))
+        else:
+            self._perform(self._machine.hear(server, message, frames[1:], now))
 
     def _perform(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
