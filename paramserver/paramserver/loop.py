@@ -6,7 +6,6 @@ It decides nothing.
 
 import contextlib
 import dataclasses
-import math
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -86,13 +85,13 @@ class Loop:
     # -- the loop -------------------------------------------------------------------------------------
 
     def _serve(self, display: LiveDisplay | None) -> None:
-        poller = zmq.Poller()
+        waiting = sockets.Waiting()
+        waiting.add(self._wake.fileno())
         for socket in (self._socket, *self._servers):
-            poller.register(socket, zmq.POLLIN)
-        poller.register(self._wake.fileno(), zmq.POLLIN)
+            waiting.add(socket)
         while self.outcome is None:
             wait_s = max(0.0, self.master.next_deadline() - time.monotonic())
-            ready = dict(poller.poll(math.ceil(min(wait_s, 1.0) * 1000)))
+            ready = waiting.wait(min(wait_s, 1.0))
             if self._wake.fileno() in ready:
                 self._wake.clear()
             if self._socket in ready:

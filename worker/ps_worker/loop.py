@@ -6,7 +6,6 @@ computing thread. It decides nothing.
 
 import contextlib
 import dataclasses
-import math
 import secrets
 import sys
 import time
@@ -70,7 +69,7 @@ class Loop:
         self._identity = b"w" + secrets.token_bytes(15)
         self._socket = sockets.dealer(self._context, working.master, FLUSH_MS, self._identity)
         self._servers: list[Socket] = []
-        self._poller = zmq.Poller()
+        self._waiting = sockets.Waiting()
         self._exit: Exit | None = None
         self._told = ""  # why memory is not shared
         self._asked_at: float | None = None  # to stop
@@ -87,11 +86,12 @@ class Loop:
         return self._exit
 
     def _work(self) -> None:
-        self._poller.register(self._socket, zmq.POLLIN)
-        self._poller.register(self._wake.fileno(), zmq.POLLIN)
+        self._waiting.add(self._socket)
+        self._waiting.add(self._wake.fileno())
         while self._exit is None:
             wait_s = max(0.0, self._machine.next_deadline() - time.monotonic())
-            ready = dict(self._poller.poll(math.ceil(min(wait_s, 1.0) * 1000)))
+            # The computing thread has this process to itself while it computes.
+            ready = self._waiting.wait(min(wait_s, 1.0), may_stay_awake=not self._machine.is_busy)
             if self._wake.fileno() in ready:
                 self._wake.clear()
                 for outcome in self._computing.take():
@@ -147,13 +147,13 @@ class Loop:
     def _connect(self, effect: Connect) -> None:
         """Connections of their own for what is said from now on; what is under way in others is void."""
         for server in self._servers:
-            self._poller.unregister(server)
+            self._waiting.remove(server)
             server.close()
         self._servers = [
             sockets.dealer(self._context, url, FLUSH_MS, self._identity) for url in effect.servers
         ]
         for server in self._servers:
-            self._poller.register(server, zmq.POLLIN)
+            self._waiting.add(server)
 
     def _begin(self, effect: Prepare | Compute) -> None:
         self._computing.begin(effect)
