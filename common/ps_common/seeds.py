@@ -22,4 +22,6 @@ class Purpose(enum.IntEnum):
 def generator(seed: int, purpose: Purpose, *names: int) -> np.random.Generator:
     """The stream of (seed, purpose, names...), the same on every machine with the same NumPy."""
     words = [part for name in (seed, int(purpose), *names) for part in (name & 0xFFFFFFFF, name >> 32)]
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(words)))
+    # As an array: the same bits as from a list, which NumPy would take apart number by number.
+    entropy = np.array(words, np.uint32)
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+AT_ONCE_BYTES = 4096  # read at once: more than ever lies in the pipe of a loop that lives
 
 
 class WakePipe:
@@ -35,7 +36,7 @@ class WakePipe:
 
     def clear(self) -> None:
         with contextlib.suppress(BlockingIOError):
-            while os.read(self._reader, 4096):
+            while len(os.read(self._reader, AT_ONCE_BYTES)) == AT_ONCE_BYTES:
                 pass
 
     @property

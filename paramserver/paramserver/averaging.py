@@ -17,6 +17,7 @@ import numpy as np
 from ps_common.arrays import HostArray
 
 SUM_DTYPES = {"float16": "float32", "float32": "float32", "float64": "float64"}
+_WIDER = {np.dtype(own): np.dtype(wide) for own, wide in SUM_DTYPES.items() if own != wide}
 BLOCK = 65_536  # elements worked on at once: a sum and the parts it is made of stay in the cache
 
 
@@ -36,8 +37,7 @@ class Mean:
         self.out = out
         self.added = 0
         self.is_closed = False
-        wide = SUM_DTYPES[out.dtype.name]
-        self._wide = wide if wide != out.dtype.name else ""
+        self._wide = _WIDER.get(out.dtype)
         self._total = out
 
     def add(
@@ -52,7 +52,7 @@ class Mean:
         With a divisor these are the last, and the mean is closed; it is copied to `mirrors` on the way.
         A mirror may be one of the parts.
         """
-        if self._wide and self.added == 0:
+        if self._wide is not None and self.added == 0:
             self._total = np.empty(self.out.size, self._wide)
         for start in range(0, self.out.size, BLOCK):
             block = slice(start, start + BLOCK)

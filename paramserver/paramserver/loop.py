@@ -6,7 +6,6 @@ It decides nothing.
 
 import contextlib
 import dataclasses
-import math
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -86,13 +85,13 @@ class Loop:
     # -- the loop -------------------------------------------------------------------------------------
 
     def _serve(self, display: LiveDisplay | None) -> None:
-        poller = zmq.Poller()
+        waiting = sockets.Waiting()
+        waiting.add(self._wake.fileno())
         for socket in (self._socket, *self._servers):
-            poller.register(socket, zmq.POLLIN)
-        poller.register(self._wake.fileno(), zmq.POLLIN)
+            waiting.add(socket)
         while self.outcome is None:
             wait_s = max(0.0, self.master.next_deadline() - time.monotonic())
-            ready = dict(poller.poll(math.ceil(min(wait_s, 1.0) * 1000)))
+            ready = waiting.wait(min(wait_s, 1.0))
             if self._wake.fileno() in ready:
                 self._wake.clear()
             if self._socket in ready:
@@ -114,10 +113,9 @@ class Loop:
                 display.refresh(now)
 
     def _receive(self) -> None:
-        for _ in range(MESSAGES_AT_ONCE):
-            received = sockets.receive(self._socket)
-            if received is None:
-                return
+        """Take one message: to ask for more in vain takes longer than to look at everything again."""
+        received = sockets.receive(self._socket)
+        if received is not None:
             sender, *frames = received
             self._take(bytes(sender), frames)
 
@@ -149,7 +147,8 @@ class Loop:
     # -- effects --------------------------------------------------------------------------------------
 
     def _perform(self, effects: Sequence[Effect]) -> None:
-        for effect in effects:
+        """Do what the machine wants; what people read comes after what workers wait for."""
+        for effect in sorted(effects, key=lambda effect: type(effect) is Note):
             _PERFORM[type(effect)](self, effect)
 
     def _send(self, effect: Send) -> None:

@@ -35,6 +35,7 @@ def test_every_round_has_a_unit_and_at_most_the_local_steps(schedule):
         assert list(units) == sorted(units)
         for shard in range(schedule.shards.count):
             samples = schedule.samples(round_, shard)
+            assert samples == len(schedule.positions(round_, shard))
             assert (shard in units) == (samples > 0)
             assert samples <= schedule.local_steps * schedule.batch_size
             assert len(schedule.steps(round_, shard)) == -(-samples // schedule.batch_size)

@@ -2,6 +2,8 @@
 
 import itertools
 
+import numpy as np
+
 from ps_common.seeds import Purpose, generator
 
 
@@ -29,6 +31,13 @@ def test_names_of_any_size_give_streams_of_their_own():
         )
     ]
     assert len(set(first)) == len(first)
+
+
+def test_a_stream_follows_from_the_words_of_its_names_in_order():
+    words = [1, 2**30, 3, 0, 7, 0, 0, 9]  # the lower and the upper half of each name
+    stream = np.random.PCG64(np.random.SeedSequence(words))
+    named = generator(2**62 + 1, Purpose.TRAIN, 7, 9 << 32).bit_generator
+    assert named.random_raw(4).tolist() == stream.random_raw(4).tolist()
 
 
 def test_the_streams_are_what_they_were_when_jobs_were_first_run():

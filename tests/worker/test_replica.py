@@ -11,9 +11,10 @@ from ps_common.arrays import Device
 from ps_common.errors import DataError, PeerError, UsageError
 from ps_common.job import Description
 from ps_common.layout import Layout
+from ps_common.seeds import Purpose, generator
 from ps_worker import nn
 from ps_worker.effects import Contribution
-from ps_worker.replica import Parts, Replica, Watch
+from ps_worker.replica import Parts, Replica, UnitContext, Watch
 from ps_worker.rows import FileRows, HeldRows
 from support_averages import naive_mean
 from support_jobs import job, samples
@@ -53,6 +54,13 @@ def copied(contribution: Contribution) -> np.ndarray:
     """The vector lives until the next unit alone."""
     assert contribution.vector is not None
     return contribution.vector.copy()
+
+
+def test_a_unit_draws_from_its_own_stream_when_it_first_asks():
+    context, stream = UnitContext(5, 3, 1), generator(5, Purpose.TRAIN, 3, 1)
+    assert context.training
+    drawn = np.concatenate([context.rng.random(2), context.rng.random(2)])
+    assert drawn.tolist() == stream.random(4).tolist()
 
 
 UNITS = [(0, 0), (0, 1), (1, 1), (3, 0)]

@@ -6,7 +6,6 @@ computing thread. It decides nothing.
 
 import contextlib
 import dataclasses
-import math
 import secrets
 import sys
 import time
@@ -28,7 +27,6 @@ from ps_worker.computing import Computing
 from ps_worker.effects import Cancel, Compute, Connect, Effect, Exit, Note, Prepare, Send
 from ps_worker.machine import Worker
 
-MESSAGES_AT_ONCE = 64
 FLUSH_MS = 1000  # for the last messages to leave
 GIVE_UP_S = 1.0  # for a step whose outcome nobody will take
 
@@ -71,7 +69,7 @@ class Loop:
         self._identity = b"w" + secrets.token_bytes(15)
         self._socket = sockets.dealer(self._context, working.master, FLUSH_MS, self._identity)
         self._servers: list[Socket] = []
-        self._poller = zmq.Poller()
+        self._waiting = sockets.Waiting()
         self._exit: Exit | None = None
         self._told = ""  # why memory is not shared
         self._asked_at: float | None = None  # to stop
@@ -88,11 +86,12 @@ class Loop:
         return self._exit
 
     def _work(self) -> None:
-        self._poller.register(self._socket, zmq.POLLIN)
-        self._poller.register(self._wake.fileno(), zmq.POLLIN)
+        self._waiting.add(self._socket)
+        self._waiting.add(self._wake.fileno())
         while self._exit is None:
             wait_s = max(0.0, self._machine.next_deadline() - time.monotonic())
-            ready = dict(self._poller.poll(math.ceil(min(wait_s, 1.0) * 1000)))
+            # The computing thread has this process to itself while it computes.
+            ready = self._waiting.wait(min(wait_s, 1.0), may_stay_awake=not self._machine.is_busy)
             if self._wake.fileno() in ready:
                 self._wake.clear()
                 for outcome in self._computing.take():
@@ -120,21 +119,21 @@ class Loop:
             self._note(Note(f"weights go over the network, not through memory: {self._told}"))
 
     def _receive(self, socket: Socket, server: int | None = None) -> None:
-        for _ in range(MESSAGES_AT_ONCE):
-            frames = None if socket.closed else sockets.receive(socket)
-            if frames is None:
-                return
-            try:
-                message = decode(frames)
-            except PeerError as error:
-                who = "the master" if server is None else f"averaging server {server}"
-                self._note(Note(f"dropped a message of {who}: {error}"))
-                continue
-            now = time.monotonic()
-            if server is None:
-                self._perform(self._machine.handle(message, frames[1:], now))
-            else:
-                self._perform(self._machine.hear(server, message, frames[1:], now))
+        """Take one message: to ask for more in vain takes longer than to look at everything again."""
+        frames = None if socket.closed else sockets.receive(socket)
+        if frames is None:
+            return
+        try:
+            message = decode(frames)
+        except PeerError as error:
+            who = "the master" if server is None else f"averaging server {server}"
+            self._note(Note(f"dropped a message of {who}: {error}"))
+            return
+        now = time.monotonic()
+        if server is None:
+            self._perform(self._machine.handle(message, frames[1:], now))
+        else:
+            self._perform(self._machine.hear(server, message, frames[1:], now))
 
     def _perform(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
@@ -148,13 +147,13 @@ class Loop:
     def _connect(self, effect: Connect) -> None:
         """Connections of their own for what is said from now on; what is under way in others is void."""
         for server in self._servers:
-            self._poller.unregister(server)
+            self._waiting.remove(server)
             server.close()
         self._servers = [
             sockets.dealer(self._context, url, FLUSH_MS, self._identity) for url in effect.servers
         ]
         for server in self._servers:
-            self._poller.register(server, zmq.POLLIN)
+            self._waiting.add(server)
 
     def _begin(self, effect: Prepare | Compute) -> None:
         self._computing.begin(effect)

@@ -168,6 +168,11 @@ class Worker:
             self._leave_by = now + self._shutdown_timeout_s
         return self._take_effects()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether the computing side has something in hand."""
+        return self._is_busy
+
     # -- messages, in the order of the protocol -------------------------------------------------------
 
     def _on_welcome(self, message: m.Welcome, payloads: Sequence[memoryview], now: float) -> None:

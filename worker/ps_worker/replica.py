@@ -6,9 +6,13 @@ its randomness derives. The replica keeps nothing from one unit to the next but 
 """
 
 import dataclasses
+import functools
 import math
 import time
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from ps_common.arrays import Array, Device, HostArray, to_device, to_host
 from ps_common.errors import DataError
@@ -49,6 +53,20 @@ class Watch:
     is_cancelled: bool = False
 
 
+class UnitContext(nn.Context):
+    """What a unit's training steps may ask. Its random stream is made when first asked for.
+
+    Most models draw no random numbers, and making a stream takes as long as a step of a small one.
+    """
+
+    def __init__(self, seed: int, round_: int, shard: int) -> None:
+        vars(self).update(training=True, _names=(seed, Purpose.TRAIN, round_, shard))
+
+    @functools.cached_property
+    def rng(self) -> np.random.Generator:
+        return generator(*vars(self)["_names"])
+
+
 class Replica:
     """A replica of the job's model on a device.
 
@@ -76,6 +94,8 @@ class Replica:
         self._scratch = nn.scratch_for(self._weights)
         self._own_slots = self._new_slots() if job.plan.optimizer_state != "average" else {}
         self._slots_of: dict[int, dict[str, Array]] = {}  # by shard, where they are local
+        self._ordered = (-1, -1)  # epoch and shard of the order that was made last
+        self._last_order: npt.NDArray[np.int64] = np.empty(0, np.int64)
         self._bind()
 
     def use(self, slot: int) -> None:
@@ -109,9 +129,8 @@ class Replica:
         job, schedule = self.job, self.job.schedule
         slots = self._begin(base, shard)
         positions = schedule.positions(round_, shard)
-        order = shuffled(job.seed, schedule.epoch(round_), shard, schedule.shards.size(shard))
-        chosen = order[positions.start : positions.stop]
-        context = nn.Context(training=True, rng=generator(job.seed, Purpose.TRAIN, round_, shard))
+        chosen = self._order(schedule.epoch(round_), shard)[positions.start : positions.stop]
+        context = UnitContext(job.seed, round_, shard)
         sums = Sums(self._parts.metrics if job.test is None else ())
         for first in range(0, len(chosen), job.plan.batch_size):
             x, y = self._to_device(rows.take(chosen[first : first + job.plan.batch_size]))
@@ -210,6 +229,13 @@ class Replica:
             to_host(self.vector, out=self._host)
         descriptor = self._memory.descriptor(self._host)
         return Contribution(samples, sums, time.perf_counter() - began, self._host, layout, descriptor)
+
+    def _order(self, epoch: int, shard: int) -> npt.NDArray[np.int64]:
+        """The epoch's order of a shard: made once an epoch, where units of one shard follow each other."""
+        if self._ordered != (epoch, shard):
+            size = self.job.schedule.shards.size(shard)
+            self._ordered, self._last_order = (epoch, shard), shuffled(self.job.seed, epoch, shard, size)
+        return self._last_order
 
     def _require_finite(self, sums: dict[str, list[float]], where: str) -> None:
         if self._watch.is_cancelled:
