@@ -124,7 +124,7 @@ class Averager:
         self._number, self._filling, self._closed = 0, None, None
         self._seen.clear()
         self._used.clear()
-        self._chunks = Chunks(Canonical(settings, self._memory), self._outbox)
+        self._chunks = None
         part, vector = layout.part(*self._cut), None
         self._is_shared = False
         if self._may_share and serve.place == self._memory.place != "":
@@ -137,6 +137,8 @@ class Averager:
         elif vector is None:
             vector = np.zeros(part.nbytes, np.uint8)
             self._filling = Gather(len(part.chunks(serve.chunk_bytes)), serve.window)
+        canonical = Canonical(settings, self._memory, keeps=not self._is_shared)
+        self._chunks = Chunks(canonical, self._outbox)
         self._chunks.begin(part, serve.version, vector)
         self._asked_at = now
         self._fill(serve)

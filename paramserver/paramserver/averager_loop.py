@@ -14,7 +14,7 @@ from ps_common import address, sockets
 from ps_common.errors import PeerError
 from ps_common.files import write_whole
 from ps_common.shared_memory import SharedMemory
-from ps_common.signals import WakePipe
+from ps_common.signals import WakePipe, die_with
 from ps_common.wire import decode, encode
 
 MESSAGES_AT_ONCE = 64
@@ -25,15 +25,17 @@ class AveragerLoop:
     """Serves whichever master comes, until asked to stop.
 
     bind: address to listen on; port 0 takes any. address_file: holds the address.
-    leave_with: the process that started this one: when it is gone.
+    leave_with: the master that started this one, to die with. Only with it memory is shared: it can see to
+    it that a server it took for lost writes nothing any more.
     """
 
     def __init__(self, bind: str, address_file: Path | None, leave_with: int | None, log: Log) -> None:
         self._log = log
-        self._leave_with = leave_with
-        self._memory = SharedMemory()
+        if leave_with is not None:
+            die_with(leave_with)
+        self._memory = SharedMemory(is_shared=leave_with is not None)
         self._machine = Averager(time.monotonic(), self._memory)
-        self._wake = WakePipe(leave_with)
+        self._wake = WakePipe()
         self._context = zmq.Context(io_threads=1)
         self._socket, bound = sockets.router(self._context, bind, FLUSH_MS)
         self._log.show(Note("listening", f"averaging at {address.reachable(bound)}"))
@@ -55,7 +57,7 @@ class AveragerLoop:
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._wake.fileno(), zmq.POLLIN)
-        while self._wake.signal is None and not (self._leave_with and self._wake.is_orphan):
+        while self._wake.signal is None:
             wait_s = max(0.0, self._machine.next_deadline() - time.monotonic())
             ready = dict(poller.poll(math.ceil(min(wait_s, 1.0) * 1000)))
             if self._wake.fileno() in ready:

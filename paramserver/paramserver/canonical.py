@@ -15,14 +15,15 @@ from ps_common.wire import checksum
 class Canonical:
     """The weights of the last closed version. `layout` and `vector` are None before they are initialised.
 
-    memory: where its vectors lie.
+    memory: where its vectors lie. keeps: whether to average into them again; not where they are another's.
     """
 
-    def __init__(self, settings: Settings, memory: Memory) -> None:
+    def __init__(self, settings: Settings, memory: Memory, keeps: bool = True) -> None:
         self.layout: Layout | None = None
         self.vector: HostArray | None = None
         self._settings = settings
         self._memory = memory
+        self._keeps = keeps
         self._vectors = Vectors(0, memory)
         self.spans: tuple[ChunkSpan, ...] = ()
         self._checksums: dict[int, int] = {}  # of chunks of this version, made when first sent
@@ -82,7 +83,7 @@ class Canonical:
 
     def replace(self, vector: HostArray) -> None:
         """The next version lies here."""
-        if self.vector is not None:
+        if self.vector is not None and self._keeps:
             self._vectors.retire(self.vector)
         self.vector = vector
 

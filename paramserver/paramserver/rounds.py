@@ -233,5 +233,5 @@ class Vectors:
         return self._memory.allocate(self._nbytes)
 
     def retire(self, vector: HostArray) -> None:
-        """A vector is the current one no more; of several that are still read, the oldest is let go of."""
-        self._retired = [*self._retired[-1:], vector]
+        """A vector is current no more. It stays: others know it by a number that must not come again."""
+        self._retired.append(vector)

@@ -230,7 +230,7 @@ class Served:
 
     @property
     def free_bytes(self) -> int | None:
-        """Whole contributions only, and at its least: as if all that comes before its turn waited in whole."""
+        """Whole contributions, and at its least: as if all that comes before its turn waited in whole."""
         if self.round is None:
             return None
         return max(0, self._room(self.round)) * self.canonical.nbytes

@@ -184,7 +184,8 @@ class Work(abc.ABC):
                 in_order = not self._has_room(self.canonical.nbytes) and self.leasing.turn_is_open
                 lease = self.leasing.give(member, self.members, self._free_grant(), in_order, now)
                 if lease is not None:
-                    lease.is_only = stage.kind == "train" and stage.open_count <= len(self.members.idle)
+                    is_only = stage.kind == "train" and stage.open_count <= len(self.members.idle)
+                    lease.is_only = is_only and not self._shares_memory_with(member)
                     self._place(member, lease)
                     self._send_lease(member, lease)
         if not self._has_room(self.settings.chunk_bytes) and self.leasing.turn_is_open:

@@ -115,7 +115,7 @@ def test_garbage_is_refused_and_recorded_and_changes_no_bit(world, undisturbed):
         record = cluster.wait(60)
     assert record["weights_sha256"] == undisturbed(jobs.GATED)
     reasons = " ".join(event["reason"] for event in events(record, "rejection"))
-    for part in ("is not msgpack", "a header is a list", "no message of kind 99", "Join has 8 fields",
+    for part in ("is not msgpack", "a header is a list", "no message of kind 250", "Join has 8 fields",
                  "payload frames, not", "must be int 0 to"):  # fmt: skip
         assert part in reasons, part
 
@@ -178,7 +178,7 @@ def _garbage() -> list[tuple[bytes, ...]]:
         (b"\xc1" + secrets.token_bytes(40),),
         (b"",),
         (msgpack.packb({"kind": 1}),),
-        (msgpack.packb([99]),),
+        (msgpack.packb([250]),),
         (msgpack.packb([1, m.PROTOCOL]),),
         (msgpack.packb([2, 0, 0]), b"a payload"),
         (msgpack.packb([2, "zero", 0]),),

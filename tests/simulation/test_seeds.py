@@ -29,7 +29,7 @@ def run_seed(seed: int) -> Cluster:
     rng = random.Random(seed)
     case, settings = random_case(rng), random_settings(rng)
     servers = (1, 1, 2, 3)[seed // 2 % 4]
-    elsewhere = random.Random(seed).choice(([], range(servers), [0], [servers - 1]))
+    elsewhere = random.Random(seed).choice(([], [], range(servers), [0], [servers - 1]))
     if servers > 1:
         timeout_s = random.Random(seed).uniform(3.0, 10.0)
         settings = dataclasses.replace(settings, server_timeout_s=timeout_s, server_losses_max=10**6)

@@ -186,3 +186,15 @@ def test_asked_to_stop_while_servers_average_the_round_is_not_lost() -> None:
     assert cluster.finished is not None
     assert cluster.finished.reason == "asked to stop"
     assert cluster.checks._version == version + 1
+
+
+def test_nobody_computes_where_a_server_may_still_write_the_average() -> None:
+    """One is lost while the round is finished, and the other has not yet heard of either."""
+    cluster = cluster_of()
+    machine = cluster.masters[0].machine
+    cluster.run_until(lambda: cluster.checks._version == 1 and machine._is_closing)
+    cluster.servers[b"own-0-0"].pause()
+    cluster.kill_server(b"own-0-1")
+    cluster.world.let_pass(5.0)
+    cluster.servers[b"own-0-0"].resume()
+    finish(cluster)

@@ -161,10 +161,11 @@ class Stock:
     def _want_weights(self, lease: m.Lease) -> str:
         coming, self._weights, self._source = self._weights, (), None
         if lease.version == -1 or lease.is_here or self.layout is None or self._welcome is None:
+            self._pulling = -1  # what was coming is waited for no more
             return ""
         why_not = self._attach(lease.descriptor, self.layout.nbytes)
         if lease.descriptor in self._shared:
-            self._source = self._shared[lease.descriptor]
+            self._source, self._pulling = self._shared[lease.descriptor], -1
             return ""
         if self._base is None:
             self._base = self.layout.empty()

@@ -23,7 +23,10 @@ from ps_common import command
     help="Write the address here while serving.",
 )
 @click.option(
-    "--leave-with", type=int, metavar="PID", help="Stop when this process, which started it, is gone."
+    "--leave-with",
+    type=int,
+    metavar="PID",
+    help="End when this process, which started it, does; share memory with it.",
 )
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="Lines of the log.")
 @click.option("--quiet", is_flag=True, help="Say nothing but what needs attention.")
