@@ -15,7 +15,7 @@ from ps_common.arrays import HostArray
 from ps_common.memory import Heap, Unshared
 from ps_common.messages import NOT_SHARED
 
-SPREAD_BYTES = 8 * 2**20  # below this, threads cost more than they bring
+SPREAD_BYTES = 2 * 2**20  # below this, threads cost more than they bring (measured)
 THREADS_MAX = 8  # a few cores use up the memory's bandwidth
 
 
