@@ -86,10 +86,14 @@ class GivenReplica:
         self._slots: dict[int, np.ndarray] = {}
         self.use(0)
 
-    def use(self, slot: int) -> None:
+    def use(self, slot: int, vector: np.ndarray | None = None) -> np.ndarray | None:
+        before = None
+        if vector is not None:
+            before, self._slots[slot] = self._slots.get(slot), vector
         if slot not in self._slots:
             self._slots[slot] = self._memory.allocate(self.layout.nbytes)
         self.vector = self._slots[slot]
+        return before
 
     def initialise(self) -> Contribution:
         return self._contribute(-1, 0, 0, {}, self.layout.to_plain())

@@ -246,7 +246,7 @@ class Lease(Message):
     slot: Annotated[int, Bound(0, 1)] = 0  # which of the worker's two vectors to compute in
     is_here: bool = False  # the version lies in that vector already
     descriptor: Version = NOT_SHARED  # of the segment of the master's process that the version lies in
-    is_only: bool = False  # no other unit of the round is expected for this worker: as `is_last` in Grant
+    is_only: bool = False  # no other unit of this version is expected for this worker: it need not keep it
 
 
 @dataclasses.dataclass(frozen=True)

@@ -184,17 +184,11 @@ class Work(abc.ABC):
                 in_order = not self._has_room(self.canonical.nbytes) and self.leasing.turn_is_open
                 lease = self.leasing.give(member, self.members, self._free_grant(), in_order, now)
                 if lease is not None:
-                    lease.is_only = self._is_only(stage, member)
+                    lease.is_only = stage.kind == "train" and stage.open_count <= len(self.members.idle)
                     self._place(member, lease)
                     self._send_lease(member, lease)
         if not self._has_room(self.settings.chunk_bytes) and self.leasing.turn_is_open:
             self._unblock(now)
-
-    def _is_only(self, stage: Stage, member: Member) -> bool:
-        """Whether a worker just given a unit of training had better ask for the next version with its Push."""
-        is_last = stage.kind == "train" and stage.open_count <= len(self.members.idle)
-        comes_with_lease = not self.exchange.servers and self.canonical.chunks <= self.settings.window
-        return is_last and not comes_with_lease and not self._shares_memory_with(member)
 
     def _has_room(self, nbytes: int) -> bool:
         """Whether so much of a contribution may come before its turn."""
@@ -303,8 +297,8 @@ class Work(abc.ABC):
             return
         if lease.unit.kind == "train":
             member.samples += samples_of(lease.unit, self.job)
-        if lease.is_pulled:
-            member.version = self.progress.version
+        if lease.is_pulled:  # what is expected to be of no more use is gone
+            member.version = -1 if lease.is_only else self.progress.version
         if lease.unit.kind == "evaluate":
             member.here = (lease.slot, self.progress.version)
         stage = self.leasing.finish(member, lease)

@@ -21,7 +21,7 @@ class Replica(Protocol):
     layout: Layout
     vector: Any  # that of the slot in use, flat
 
-    def use(self, slot: int) -> None: ...
+    def use(self, slot: int, vector: HostArray | None = None) -> HostArray | None: ...
     def initialise(self) -> Contribution: ...
     def train(self, base: HostArray | None, rows: ShardRows, round_: int, shard: int) -> Contribution: ...
     def evaluate(self, base: HostArray | None, rows: ShardRows, shard: int) -> Contribution: ...
@@ -124,10 +124,11 @@ class Computing:
     def _compute(self, task: Compute) -> Outcome:
         replica = self._replica
         assert replica is not None, "a unit came before the job"
-        replica.use(task.lease.slot)
+        spare = replica.use(task.lease.slot, task.base if task.may_take else None)
         if not self._is_cancelled:
             self._before(dataclasses.replace(task, base=replica.vector) if task.lease.is_here else task)
-        outcome = self._unit(replica, task)
+        taken = dataclasses.replace(task, base=None) if task.may_take else task
+        outcome = dataclasses.replace(self._unit(replica, taken), spare=spare)
         if self._is_cancelled and outcome.vector is not None:  # half done: bits that must count nowhere
             for run in replica.layout.runs:  # nobody writes between them
                 outcome.vector[run.start : run.stop] = 0x42
@@ -137,7 +138,6 @@ class Computing:
         lease = task.lease
         if lease.kind == "initialise":
             return replica.initialise()
-        assert task.base is not None or lease.is_here
         assert task.rows is not None
         rows = HeldRows(task.rows)
         if lease.kind == "evaluate":

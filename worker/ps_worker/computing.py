@@ -4,6 +4,7 @@ It is apart from the loop so that heartbeats go on during a long step. The loop 
 gets an outcome back through a queue and a wake-up; whatever the user's job raises becomes a `Failure`.
 """
 
+import dataclasses
 import queue
 import threading
 import traceback
@@ -117,7 +118,7 @@ class Computing:
         replica, lease = self._replica, task.lease
         if replica is None:
             raise AssertionError("a unit came before the job")
-        replica.use(lease.slot)
+        spare = replica.use(lease.slot, task.base if task.may_take else None)
         if lease.kind == "initialise":
             return replica.initialise()
         if task.base is None and not lease.is_here:
@@ -131,7 +132,8 @@ class Computing:
             self._checked.add((split, lease.shard))
         if lease.kind == "evaluate":
             return replica.evaluate(task.base, rows, lease.shard)
-        return replica.train(task.base, rows, lease.round, lease.shard)
+        base = None if task.may_take else task.base
+        return dataclasses.replace(replica.train(base, rows, lease.round, lease.shard), spare=spare)
 
     def _file_rows(self, job: Description, split: str, shard: int) -> ShardRows:
         """A shard in the files of this machine, opened and compared with the master's when first met."""

@@ -39,14 +39,16 @@ class Prepare:
 class Compute:
     """Compute a unit. Answered by `Contribution` or `Failure`.
 
-    base: the canonical weights, not to be changed; None for initialise, and where they lie in the lease's
-    slot already.
+    base: the canonical weights, not to be changed unless it `may_take` them: then the unit is computed in
+    this very vector, and the one that was in its place comes back. None for initialise, and where they lie
+    in the lease's slot already.
     rows: the shard; None where the replica reads it itself.
     """
 
     lease: Lease
     base: HostArray | None
     rows: Rows | None
+    may_take: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +92,7 @@ class Contribution:
     vector: HostArray | None = None
     layout: Any = None  # of initialise, as plain data
     descriptor: int = NOT_SHARED  # of the segment the vector lies in
+    spare: HostArray | None = None  # for the base that was taken
 
 
 @dataclasses.dataclass(frozen=True)

@@ -120,6 +120,8 @@ class Worker:
     def done(self, outcome: Outcome, now: float) -> list[Effect]:
         """The computing side has finished what it was given."""
         self._is_busy = False
+        if isinstance(outcome, Contribution) and outcome.spare is not None:
+            self._stock.give_back(outcome.spare)
         if isinstance(outcome, Prepared) and self._job and self._job.digest == outcome.job_digest:
             self._stock.adopt(outcome.layout)
         if self.state is State.PREPARING:
@@ -322,8 +324,7 @@ class Worker:
                 transfer_s=spent["transfer"],
             )
             self._say(push, now)
-            if lease.is_only:  # asked before the chunks, for it would be stuck behind them
-                self._ask(self._stock.ask_ahead(lease.version + 1))
+            self._ask(self._stock.ask_with_push(lease))
             self._send_chunks(range(min(lease.grant, len(self._stock.spans[0]))), None)
 
     def _send_chunks(self, chunks: Sequence[int], server: int | None) -> None:
@@ -336,6 +337,7 @@ class Worker:
             chunk = m.Chunk(self._lease.lease, index, checksum(part.data))
             self._effects.append(Send(chunk, (part,), server))
             self._sent += 1
+            self._stock.goes_in_chunks = True
 
     # -- time -----------------------------------------------------------------------------------------
 

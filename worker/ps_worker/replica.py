@@ -26,6 +26,7 @@ from ps_worker import nn
 from ps_worker.effects import Contribution
 from ps_worker.rows import ShardRows
 
+BINDINGS_MAX = 4  # two slots, and two more that take turns with them
 SLOT = "optimizer."  # how an optimizer's slots are called in the layout
 
 
@@ -67,6 +68,16 @@ class UnitContext(nn.Context):
         return generator(*vars(self)["_names"])
 
 
+@dataclasses.dataclass(frozen=True)
+class Binding:
+    """What a replica computes with, while it computes in one vector: views into that."""
+
+    vector: Array
+    weights: Array
+    bound: nn.Bound
+    slots: dict[str, Array]  # the optimizer's
+
+
 class Replica:
     """A replica of the job's model on a device.
 
@@ -89,6 +100,7 @@ class Replica:
         self._hosts: dict[int, HostArray] = {}  # by slot
         self._host = self._host_of(0)
         self.vector = self._host if device.index is None else to_device(self._host, device)
+        self._bindings: list[Binding] = []  # of the vectors used last
         (self._weights,) = self.layout.run_views(self.vector, "weight")
         self._gradient = device.xp.zeros_like(self._weights)
         self._scratch = nn.scratch_for(self._weights)
@@ -98,16 +110,21 @@ class Replica:
         self._last_order: npt.NDArray[np.int64] = np.empty(0, np.int64)
         self._bind()
 
-    def use(self, slot: int) -> None:
-        """Compute in this slot from now on."""
+    def use(self, slot: int, vector: HostArray | None = None) -> HostArray | None:
+        """Compute in this slot from now on; in `vector`, if given, which takes the place of what was there.
+
+        Returns what was there.
+        """
+        before = None
+        if vector is not None:
+            before, self._hosts[slot] = self._hosts.get(slot), vector
         host = self._host_of(slot)
-        if host is self._host:
-            return
-        self._host = host
-        if self._device.index is None:
-            self.vector = host
-            (self._weights,) = self.layout.run_views(self.vector, "weight")
-            self._bind()
+        if host is not self._host:
+            self._host = host
+            if self._device.index is None:
+                self.vector = host
+                self._bind()
+        return before
 
     def initialise(self) -> Contribution:
         """The unit "initialise": the first weights, from the seed."""
@@ -187,17 +204,25 @@ class Replica:
 
     def _bind(self) -> None:
         """Point the network and the optimizer at their parts of the flat buffers."""
+        binding = next((b for b in self._bindings if b.vector is self.vector), None)
+        if binding is None:
+            binding = self._make_binding()
+            self._bindings = [*self._bindings[1 - BINDINGS_MAX :], binding]
+        self._weights, self._slots = binding.weights, binding.slots
+        self._network.use(binding.bound)
+
+    def _make_binding(self) -> "Binding":
         views = self.layout.views(self.vector)
+        (weights,) = self.layout.run_views(self.vector, "weight")
         names = {e.name for e in self.layout.entries if e.role != "slot"}
         gradients, at = {}, 0
         for entry in self.layout.entries:
             if entry.role == "weight":
                 gradients[entry.name] = self._gradient[at : at + entry.size].reshape(entry.shape)
                 at += entry.size
-        self._network.bind({name: views[name] for name in names}, gradients)
-        self._slots = {
-            n.removeprefix(SLOT): view for n, view in views.items() if n not in names
-        } or self._own_slots
+        bound = self._network.bind({name: views[name] for name in names}, gradients)
+        slots = {n.removeprefix(SLOT): view for n, view in views.items() if n not in names}
+        return Binding(self.vector, weights, bound, slots or self._own_slots)
 
     def _host_of(self, slot: int) -> HostArray:
         if slot not in self._hosts:

@@ -38,6 +38,7 @@ class Stock:
     layout: of the job's model, None until the replica is built. spans: its chunks, by the averaging server
     that has them; a master that averages itself counts as the only one. version: of the canonical weights
     that came in chunks and are all here, -1 for none. pieces: how many have come for the unit in hand.
+    goes_in_chunks: whether contributions do, as opposed to being lent.
     """
 
     def __init__(self, memory: Memory) -> None:
@@ -45,6 +46,7 @@ class Stock:
         self.spans: tuple[tuple[ChunkSpan, ...], ...] = ()
         self.version = -1
         self.pieces = 0
+        self.goes_in_chunks = False
         self._memory = memory
         self._welcome: m.Welcome | None = None
         self._job: Description | None = None
@@ -98,10 +100,22 @@ class Stock:
         """The unit with everything it needs."""
         if self._lease is None:
             raise AssertionError("there is no unit in hand")
-        if self._source is self._base is not None:
-            self.version, self._pulling = self._lease.version, -1
-        key = shard_of(self._lease)
-        return Compute(self._lease, self._source, self._data.get(key) if key else None)
+        lease, base = self._lease, self._source
+        key = shard_of(lease)
+        rows = self._data.get(key) if key else None
+        if base is None or base is not self._base:
+            return Compute(lease, base, rows)
+        # Nobody will want these weights again, most probably; and what lies in slots is not lent.
+        may_take = lease.is_only and self.goes_in_chunks
+        self.version, self._pulling = (-1 if may_take else lease.version), -1
+        if may_take:
+            self._base = self._source = None
+        return Compute(lease, base, rows, may_take)
+
+    def give_back(self, spare: HostArray) -> None:
+        """A vector has become free for weights to come in chunks."""
+        if self._base is None and self.layout is not None and spare.nbytes == self.layout.nbytes:
+            self._base, self.version, self._pulling = spare, -1, -1
 
     def ask(self) -> list[Request]:
         """Requests for pieces that are missing and not yet asked for, as far as the window goes."""
@@ -110,6 +124,17 @@ class Stock:
     def ask_again(self) -> list[Request]:
         """Requests for what was asked for and has not come."""
         return self._requests([part.ask_again() for part in self._weights], self._rows.ask_again())
+
+    def ask_with_push(self, lease: m.Lease) -> list[Request]:
+        """Requests for the next version, to go before a contribution, whose chunks they would be behind.
+
+        None where that version lies in memory, or comes with its lease.
+        """
+        welcome = self._welcome
+        if not lease.is_only or lease.is_here or lease.descriptor != NOT_SHARED or welcome is None:
+            return []
+        is_sent = not welcome.servers and len(self.spans[0]) <= welcome.window
+        return [] if is_sent else self.ask_ahead(lease.version + 1)
 
     def ask_ahead(self, version: int | None = None) -> list[Request]:
         """Requests for a version whose lease is still to come; None: for more of the one that is coming."""

@@ -15,7 +15,7 @@ from ps_worker.nn.flatten import Flatten
 from ps_worker.nn.layer import Context, Layer, Parameter, Shape
 from ps_worker.nn.losses import MSE, Loss, SigmoidCrossEntropy, SoftmaxCrossEntropy
 from ps_worker.nn.metrics import Accuracy, MeanAbsoluteError, MeanSquaredError, Metric
-from ps_worker.nn.network import Network
+from ps_worker.nn.network import Bound, Network
 from ps_worker.nn.optimizers import SGD, Adam, Momentum, Nesterov, Optimizer, scratch_for
 from ps_worker.nn.regularizers import L2, Regularizer
 from ps_worker.nn.sequential import Sequential
@@ -47,6 +47,7 @@ __all__ = [
     "Regularizer",
     "Optimizer",
     "Metric",
+    "Bound",
     "Network",
     "scratch_for",
 ]

@@ -4,6 +4,7 @@ The network says which parameters it has, and is handed arrays for them: where t
 and who averages them is the caller's affair. It does not step: weights change between its calls.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,15 @@ from ps_worker.nn.regularizers import Regularizer
 from ps_worker.nn.tree import flatten, nest
 
 EVALUATION = Context(training=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Bound:
+    """Arrays that a network was bound to, to bind it to them again at once."""
+
+    weights: Views
+    gradients: Views
+    decayed: tuple[list[Array], list[Array]]  # weights and gradients of what the regularizer acts on
 
 
 class Network:
@@ -55,9 +65,7 @@ class Network:
         if not trained:
             raise UsageError(f"the model {model!r} has nothing to train; add a layer with parameters")
         self._specification = trained | parameters
-        self._weights: Views = {}
-        self._gradients: Views = {}
-        self._decayed: tuple[list[Array], list[Array]] = ([], [])
+        self.use(Bound({}, {}, ([], [])))
 
     def specification(self) -> dict[str, Parameter]:
         """The parameters by dotted name: the trained ones first, each kind in the model's order."""
@@ -67,7 +75,7 @@ class Network:
         """First values for every parameter, in the order of the specification."""
         return {name: draw(p, generator).astype(self.dtype) for name, p in self._specification.items()}
 
-    def bind(self, weights: Mapping[str, Array], gradients: Mapping[str, Array]) -> None:
+    def bind(self, weights: Mapping[str, Array], gradients: Mapping[str, Array]) -> Bound:
         """Compute with these arrays from now on: weights for every parameter, gradients for the trained.
 
         The arrays are kept, read and (the gradients) written in each call, never replaced.
@@ -85,9 +93,15 @@ class Network:
                         f"{what}: {name} must be {p.shape} {self.dtype}, "
                         f"got {arrays[name].shape} {arrays[name].dtype}"
                     )
-        self._weights, self._gradients = nest(weights), nest(gradients)
-        decayed = [name for name, p in trained.items() if p.decay]
-        self._decayed = ([weights[name] for name in decayed], [gradients[name] for name in decayed])
+        names = [name for name, p in trained.items() if p.decay]
+        decayed = ([weights[name] for name in names], [gradients[name] for name in names])
+        bound = Bound(nest(weights), nest(gradients), decayed)
+        self.use(bound)
+        return bound
+
+    def use(self, bound: Bound) -> None:
+        """Compute with arrays of an earlier `bind` from now on."""
+        self._weights, self._gradients, self._decayed = bound.weights, bound.gradients, bound.decayed
 
     def train_step(self, x: Array, y: Array, context: Context) -> tuple[Array, Array]:
         """Write the gradient of (mean loss + penalty) into the bound gradients.
