@@ -19,7 +19,7 @@ TABLE = {
         paramserver.averaging paramserver.canonical paramserver.chunks paramserver.effects
         paramserver.exchange paramserver.gate paramserver.leases paramserver.leasing
         paramserver.lending paramserver.members paramserver.pacing paramserver.progress
-        paramserver.rounds paramserver.served paramserver.settings
+        paramserver.rounds paramserver.served paramserver.servers paramserver.settings
         ps_worker.effects ps_worker.replica ps_worker.rows ps_worker.stock
         ps_worker.nn ps_worker.nn.activations ps_worker.nn.blocks ps_worker.nn.bounds ps_worker.nn.dense
         ps_worker.nn.dropout ps_worker.nn.flatten ps_worker.nn.initializers ps_worker.nn.layer
@@ -27,7 +27,7 @@ TABLE = {
         ps_worker.nn.regularizers ps_worker.nn.sequential ps_worker.nn.targets ps_worker.nn.totals
         ps_worker.nn.tree
         """,
-    3: "paramserver.averager paramserver.machine paramserver.work ps_worker.machine",
+    3: "paramserver.averager paramserver.fleet paramserver.machine paramserver.work ps_worker.machine",
     4: """
         ps_common.data ps_common.data.csv_file ps_common.data.idx ps_common.data.npy_file
         ps_common.data.npz_file ps_common.data.opening ps_common.data.source

@@ -1,8 +1,9 @@
 """The master, as a state machine: messages, time and signals in, effects out.
 
-It decides who is a member, when to wait, when to save and when the run is over; `work.py`, on which it
-builds, decides about units, rounds and weights. Neither must know sockets, files, clocks or what a model
-computes; the same object runs behind a ROUTER socket and in a simulated network.
+It decides who is a member, when to wait, when to save and when the run is over; `fleet.py`, on which it
+builds, decides about averaging servers, and `work.py` about units, rounds and weights. None must know
+sockets, files, clocks or what a model computes; the same object runs behind a ROUTER socket and in a
+simulated network.
 """
 
 import dataclasses
@@ -10,12 +11,13 @@ import math
 from collections.abc import Callable, Sequence
 
 from paramserver.effects import Effect, Finished, Save, SendRows, Snapshot
+from paramserver.fleet import Fleet
 from paramserver.members import Member, refusal_of
 from paramserver.pacing import Saving, Waiting
 from paramserver.progress import Progress
 from paramserver.served import Served
 from paramserver.settings import Settings
-from paramserver.work import Payloads, Work
+from paramserver.work import Payloads
 from ps_common import messages as m
 from ps_common.errors import PeerError, TimedOut
 from ps_common.job import Description
@@ -24,7 +26,7 @@ from ps_common.memory import Heap, Memory
 TICK_S = 0.25  # how fine deadlines are kept; a fraction of the shortest promise
 
 
-class Master(Work):
+class Master(Fleet):
     """The master of one run.
 
     job: what to run. settings: how. run: its name. snapshot: where to go on from, None for a new run.
@@ -77,29 +79,6 @@ class Master(Work):
         except PeerError as error:
             self._reject(sender, error)
         self._assign(now)
-        return self._outbox.take()
-
-    def hear(self, server: int, message: m.Message, payloads: Payloads, now: float) -> list[Effect]:
-        """Take one message of an averaging server."""
-        if isinstance(self.exchange, Served) and self._stop is None:
-            try:
-                heard = self.exchange.hear(server, message, payloads, now)
-                if isinstance(message, m.Refused) and message.exit_code != TimedOut.exit_code:
-                    self._end(now, message.exit_code, message.reason)
-                elif isinstance(message, m.Refused) and heard.trouble:
-                    text = f"waiting for averaging server {server}: {heard.trouble}"
-                    self._outbox.note("waiting", text, server=server)
-                self._on_heard(server, heard, now)
-            except PeerError as error:
-                text = f"refused a message of averaging server {server}: {error}"
-                self._outbox.note("rejection", text, server=server, reason=str(error), urgent=True)
-            self._assign(now)
-        return self._outbox.take()
-
-    def lose(self, server: int, why: str, now: float) -> list[Effect]:
-        """The process of an averaging server has ended."""
-        if self._stop is None:
-            self._on_server_lost(server, why, now)
         return self._outbox.take()
 
     def refuse(self, sender: bytes, error: PeerError) -> list[Effect]:
@@ -223,8 +202,12 @@ class Master(Work):
     # -- waiting, saving, ending ----------------------------------------------------------------------
 
     @property
+    def is_over(self) -> bool:
+        return self._stop is not None
+
+    @property
     def is_ending(self) -> bool:
-        return self._stop is not None or self._wish is not None
+        return self.is_over or self._wish is not None
 
     def _may_begin(self, now: float) -> bool:
         if self.started_at is not None:
@@ -245,16 +228,6 @@ class Master(Work):
             self._outbox.note("waiting", text)
         if self._waiting.is_over(now):
             self._end(now, TimedOut.exit_code, self._waiting.last_words(len(self.members), wanted))
-
-    def _look_after_servers(self, now: float) -> None:
-        if not isinstance(self.exchange, Served):
-            return
-        for server in self.exchange.tick(now):
-            self._on_server_lost(server, f"not heard of for {self.settings.server_timeout_s:g} s", now)
-        away_s, address = self.exchange.away_for(now)
-        if away_s >= self.settings.wait_timeout_s:
-            text = f"no averaging server at {address} for {away_s:.0f} s; start it again and try again"
-            self._end(now, TimedOut.exit_code, text)
 
     def snapshot(self) -> Snapshot | None:
         """The run as it stands at the last closed version; None before the weights are initialised."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from paramserver.canonical import Canonical
 from paramserver.chunks import Chunks, Comer
-from paramserver.effects import Outbox, Restart
+from paramserver.effects import Outbox
 from paramserver.exchange import Exchange
 from paramserver.gate import check_push, samples_of
 from paramserver.leases import Lease, Stage
@@ -17,10 +17,10 @@ from paramserver.leasing import Leasing
 from paramserver.lending import borrow, free_slot, has_free_slot, mirrors
 from paramserver.members import Member, Members, failure_report
 from paramserver.progress import Progress, epoch_text
-from paramserver.served import Heard, Served
+from paramserver.served import Served
 from paramserver.settings import Settings
 from ps_common import messages as m
-from ps_common.errors import DataError, PeerError, TimedOut, UsageError
+from ps_common.errors import DataError, PeerError
 from ps_common.job import Description
 from ps_common.layout import Layout
 from ps_common.memory import Memory
@@ -55,7 +55,6 @@ class Work(abc.ABC):
             start = self.leasing.start
             self.exchange = Served(servers, self.canonical, self._outbox, settings, memory, run, start, now)
         self._is_closing = False  # every contribution of the stage is in, and servers are averaging
-        self._lost_at = (-1, 0)  # the version at which averaging servers were lost last, and how often
         self._left_lent: dict[bytes, dict[int, int]] = {}  # slot -> shard, of workers lost in this round
 
     # -- what the other half decides ------------------------------------------------------------------
@@ -64,6 +63,11 @@ class Work(abc.ABC):
     @abc.abstractmethod
     def is_ending(self) -> bool:
         """Whether no more units are leased."""
+
+    @property
+    @abc.abstractmethod
+    def is_over(self) -> bool:
+        """Whether everyone is being sent home."""
 
     @abc.abstractmethod
     def _may_begin(self, now: float) -> bool:
@@ -330,68 +334,6 @@ class Work(abc.ABC):
         self._save_if_due(now)
         if self.progress.next_stage(self.job) is None:
             self._end(now, 0, "finished")
-
-    # -- averaging servers ----------------------------------------------------------------------------
-
-    def _on_heard(self, index: int, heard: Heard, now: float) -> None:
-        """An averaging server has brought something about."""
-        stage = self.leasing.stage
-        for one in self.members if heard.unwritten else ():
-            if one.join.pid in heard.unwritten:
-                one.here = None
-        if heard.is_lost:
-            self._on_server_lost(index, "it has forgotten what it served", now)
-        elif heard.is_blind:
-            self._begin_anew()
-        elif stage is None:
-            return
-        elif heard.are_all_ready:
-            if self.settings.transport == "shm" and not self.exchange.is_shared:
-                reason = "the averaging servers share no memory with the master; use --transport auto"
-                self._end(now, UsageError.exit_code, reason)
-            for lease in stage.leases:
-                member = self.members.get(lease.sender)
-                if lease.is_announced and member is not None:
-                    self._take_in(member, lease)
-        elif heard.delivered is not None or heard.unseen is not None:
-            shard = heard.delivered if heard.delivered is not None else heard.unseen
-            leased = stage.lease_of_shard(shard) if shard is not None else None
-            member = self.members.get(leased.sender) if leased is not None else None
-            if leased is not None and member is not None and heard.delivered is not None:
-                self._advance(member, leased, now)
-            elif leased is not None and member is not None:  # it may still be there to send it
-                self._note_transport(member, heard.trouble)
-                member.transport = "tcp"
-                self._let_come(leased)
-        else:
-            self._settle_stage(stage, now)
-
-    def _on_server_lost(self, index: int, why: str, now: float) -> None:
-        """What a server held of the round is lost: the round begins anew, with whoever takes its place."""
-        text = f"averaging server {index} ({self.exchange.servers[index]}) is lost: {why}"
-        self._outbox.note("loss", text, server=index, urgent=True)
-        version, times = self._lost_at
-        self._lost_at = (self.progress.version, times + 1 if version == self.progress.version else 1)
-        if self._lost_at[1] > self.settings.server_losses_max:
-            reason = f"averaging servers were lost {self._lost_at[1]} times in one round"
-            self._end(now, TimedOut.exit_code, f"{reason}; their messages say why")
-            return
-        self._outbox.put(Restart(index))
-        if isinstance(self.exchange, Served) and self.exchange.lose(index, now):
-            self._begin_anew()
-
-    def _begin_anew(self) -> None:
-        """All servers begin anew, from the settled version."""
-        stage = self.leasing.stage
-        if stage is not None and stage.kind != "evaluate":
-            self.leasing.units_lost += stage.reopen_done()
-            self._is_closing = False
-        for member in self.members:  # nobody gets a unit before all servers have let go of what was lent
-            member.lent.clear()
-            member.here = None
-        self._left_lent.clear()
-        if isinstance(self.exchange, Served):
-            self.exchange.begin_anew()
 
     def _settle(self, member: Member, number: int) -> None:
         """Tell a worker what became of a lease that is not, or no longer, its own."""
