@@ -46,9 +46,15 @@ def _entry(run: ours.Run) -> dict[str, Any]:
     return {
         "transport": run.transport,
         "workers": len(run.workers),
-        "master": run.master.peaks,
-        "worker": max((w.peaks for w in run.workers), key=lambda peaks: peaks.get("VmHWM", 0)),
+        "master": _of(run.master),
+        "worker": max(map(_of, run.workers), key=lambda held: held["VmHWM"]),
     }
+
+
+def _of(watched: ours.Watched) -> dict[str, int]:
+    """Peaks of a process, and what was its own in the middle of the second half of the run."""
+    half = sorted(watched.own[len(watched.own) // 2 :])
+    return {**watched.peaks, "own": half[len(half) // 2]}
 
 
 def _growth(run: ours.Run) -> dict[str, Any]:

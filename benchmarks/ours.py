@@ -37,12 +37,14 @@ class Watched:
     cpu: list[tuple[float, float]] = dataclasses.field(default_factory=list)
     peaks: dict[str, int] = dataclasses.field(default_factory=dict)
     resident: list[tuple[float, int]] = dataclasses.field(default_factory=list)
+    own: list[int] = dataclasses.field(default_factory=list)
 
     def look(self, pid: int) -> None:
         now, spent, held = time.monotonic(), cpu_seconds(pid), memory(pid)
         if spent is not None and held:
             self.cpu.append((now, spent))
             self.resident.append((now, held["VmRSS"]))
+            self.own.append(held.pop("own"))
             for name, value in held.items():
                 self.peaks[name] = max(value, self.peaks.get(name, 0))
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from ps_worker.nn import Context, Layer
-from ps_worker.nn.initializers import draw
 from ps_worker.nn.tree import flatten, nest
+from support_networks import draw
 
 STEP = 1e-5  # error of the difference: STEP² · f''' / 6 + 1e-16 · f / STEP, about 1e-10
 

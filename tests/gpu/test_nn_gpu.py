@@ -8,8 +8,8 @@ import pytest
 from ps_common.arrays import cupy, to_host, xp_of
 from ps_worker import nn
 from ps_worker.nn.blocks import BLOCK
-from ps_worker.nn.initializers import draw
 from ps_worker.nn.tree import flatten, nest
+from support_networks import draw, first_values
 
 pytestmark = pytest.mark.skipif(cupy() is None, reason="no CUDA device")
 
@@ -132,7 +132,7 @@ def test_a_network_trains_alike() -> None:
     """Twenty steps of a small classifier, uint8 inputs, on views into one flat vector."""
     model = nn.Sequential(nn.Dense(8, 16), nn.ReLU(), nn.Dropout(0.2), nn.Dense(16, 3))
     network = nn.Network(model, nn.SoftmaxCrossEntropy(), nn.L2(0.01), (8,))
-    start = network.initial(rng())
+    start = first_values(network, rng())
     sizes = np.cumsum([0, *(array.size for array in start.values())])
     flat = np.concatenate([array.ravel() for array in start.values()])
     x, y = rng().integers(0, 5, (20, N, 8)).astype(np.uint8), rng().integers(0, 3, (20, N))

@@ -129,11 +129,9 @@ class Replica:
     def initialise(self) -> Contribution:
         """The unit "initialise": the first weights, from the seed."""
         began = time.perf_counter()
-        first = self._network.initial(generator(self.job.seed, Purpose.INITIALISE))
         self.vector[...] = 0
-        for name, view in self.layout.views(self.vector).items():
-            if name in first:
-                view[...] = to_device(first[name], self._device)
+        views = self.layout.views(self.vector)
+        self._network.initialise(views, generator(self.job.seed, Purpose.INITIALISE))
         return self._contribution(0, {}, began, layout=self.layout.to_plain())
 
     def train(self, base: HostArray | None, rows: ShardRows, round_: int, shard: int) -> Contribution:

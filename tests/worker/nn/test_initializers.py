@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from ps_worker.nn import Parameter
-from ps_worker.nn.initializers import draw
+from ps_worker.nn.initializers import fill
+from support_networks import draw
 
 
 def test_xavier_is_uniform_within_its_bound() -> None:
@@ -44,3 +45,16 @@ def test_the_same_stream_gives_the_same_values() -> None:
     other = draw(Parameter((4, 4), "he"), np.random.default_rng(8))
     np.testing.assert_array_equal(first, again)
     assert (first != other).all()
+
+
+@pytest.mark.parametrize("rule", ["xavier", "he"])
+def test_values_drawn_block_by_block_are_those_of_one_draw(
+    monkeypatch: pytest.MonkeyPatch, rule: str
+) -> None:
+    monkeypatch.setattr("ps_worker.nn.initializers.BLOCK", 7)
+    parameter = Parameter((5, 9), rule, fan_in=9, fan_out=5)
+    out, rng = np.empty((5, 9)), np.random.default_rng(3)
+    fill(parameter, np.random.default_rng(3), out)
+    bound, deviation = np.sqrt(6 / 14), np.sqrt(2 / 9)
+    whole = rng.uniform(-bound, bound, (5, 9)) if rule == "xavier" else rng.normal(0.0, deviation, (5, 9))
+    np.testing.assert_array_equal(out, whole)

@@ -12,6 +12,7 @@ from ps_common.errors import ShapeMismatch, UsageError
 from ps_worker import nn
 from ps_worker.nn.layer import Tree, Views
 from support_gradients import assert_close, numeric_gradient
+from support_networks import first_values
 
 MODEL = nn.Sequential(nn.Flatten(), nn.Dense(6, 5), nn.Tanh(), nn.Dense(5, 3, bias=False))
 TRAINING = nn.Context(training=True)
@@ -47,7 +48,7 @@ def bound(network: nn.Network, seed: int = 0) -> tuple[dict[str, np.ndarray], di
     sizes = [math.prod(p.shape) for p in specification.values()]
     flat, flat_gradient = (np.full(sum(sizes), np.nan, network.dtype) for _ in range(2))
     weights, gradients, start = {}, {}, 0
-    initial = network.initial(np.random.default_rng(seed))
+    initial = first_values(network, np.random.default_rng(seed))
     for (name, p), size in zip(specification.items(), sizes, strict=True):
         weights[name] = flat[start : start + size].reshape(p.shape)
         weights[name][...] = initial[name]
@@ -68,8 +69,8 @@ def test_specification_has_the_trained_first() -> None:
 
 def test_initial_values_follow_the_stream_in_the_networks_dtype() -> None:
     networks = [nn.Network(MODEL, nn.MSE(), None, (2, 3), dtype) for dtype in ("float32", "float64")]
-    narrow, wide = (network.initial(np.random.default_rng(5)) for network in networks)
-    other = networks[0].initial(np.random.default_rng(6))
+    narrow, wide = (first_values(network, np.random.default_rng(5)) for network in networks)
+    other = first_values(networks[0], np.random.default_rng(6))
     assert list(narrow) == ["1.weight", "1.bias", "3.weight"]
     for name, array in narrow.items():
         assert array.dtype == np.float32
@@ -210,7 +211,7 @@ def test_what_cannot_be_a_network_is_refused(model: Any, loss: Any, dtype: str, 
 
 def test_bind_refuses_arrays_that_do_not_fit() -> None:
     network = nn.Network(nn.Dense(3, 1), nn.MSE(), None, (3,))
-    good = network.initial(np.random.default_rng(0))
+    good = first_values(network, np.random.default_rng(0))
     gradients = {name: np.empty_like(array) for name, array in good.items()}
     network.bind(good, gradients)
     with pytest.raises(ValueError, match="gradients must be given for"):

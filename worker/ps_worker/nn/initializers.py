@@ -1,7 +1,7 @@
 """How parameters start: Glorot's and He's rules, zeros and ones.
 
 Numbers are drawn on the host in float64 and rounded to the network's dtype afterwards, so that a network
-starts alike on every device and in every precision.
+starts alike on every device and in every precision; block by block, which gives the numbers of one draw.
 """
 
 import math
@@ -9,33 +9,35 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ps_common.arrays import HostArray
+from ps_common.arrays import Array, HostArray, xp_of
 from ps_worker.nn.layer import Init, Parameter
 
+BLOCK = 65_536  # numbers drawn at once: what is in float64 for a moment is small beside the model
 
-def xavier(parameter: Parameter, rng: np.random.Generator) -> HostArray:
+
+def xavier(parameter: Parameter, rng: np.random.Generator, count: int) -> HostArray:
     """Uniform in ±√(6 / (fan_in + fan_out)): Glorot & Bengio 2010, eq. 16."""
     assert parameter.fan_in is not None
     assert parameter.fan_out is not None
     bound = math.sqrt(6 / (parameter.fan_in + parameter.fan_out))
-    return rng.uniform(-bound, bound, parameter.shape)
+    return rng.uniform(-bound, bound, count)
 
 
-def he(parameter: Parameter, rng: np.random.Generator) -> HostArray:
+def he(parameter: Parameter, rng: np.random.Generator, count: int) -> HostArray:
     """Normal with mean 0 and variance 2 / fan_in: He et al. 2015, eq. 10."""
     assert parameter.fan_in is not None
-    return rng.normal(0.0, math.sqrt(2 / parameter.fan_in), parameter.shape)
+    return rng.normal(0.0, math.sqrt(2 / parameter.fan_in), count)
 
 
-def zeros(parameter: Parameter, rng: np.random.Generator) -> HostArray:
-    return np.zeros(parameter.shape)
+def zeros(parameter: Parameter, rng: np.random.Generator, count: int) -> HostArray:
+    return np.zeros(count)
 
 
-def ones(parameter: Parameter, rng: np.random.Generator) -> HostArray:
-    return np.ones(parameter.shape)
+def ones(parameter: Parameter, rng: np.random.Generator, count: int) -> HostArray:
+    return np.ones(count)
 
 
-INITIALIZERS: dict[Init, Callable[[Parameter, np.random.Generator], HostArray]] = {
+INITIALIZERS: dict[Init, Callable[[Parameter, np.random.Generator, int], HostArray]] = {
     "xavier": xavier,
     "he": he,
     "zeros": zeros,
@@ -43,6 +45,9 @@ INITIALIZERS: dict[Init, Callable[[Parameter, np.random.Generator], HostArray]] 
 }
 
 
-def draw(parameter: Parameter, rng: np.random.Generator) -> HostArray:
-    """The first value of a parameter, float64."""
-    return INITIALIZERS[parameter.init](parameter, rng)
+def fill(parameter: Parameter, rng: np.random.Generator, out: Array) -> None:
+    """Write the first value of a parameter into `out`, a contiguous array of its shape and any dtype."""
+    flat, draw = out.reshape(-1), INITIALIZERS[parameter.init]
+    for start in range(0, flat.size, BLOCK):
+        part = flat[start : start + BLOCK]
+        part[...] = xp_of(out).asarray(draw(parameter, rng, part.size))

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ps_common.arrays import Array, HostArray
+from ps_common.arrays import Array
 from ps_common.errors import UsageError
-from ps_worker.nn.initializers import draw
+from ps_worker.nn.initializers import fill
 from ps_worker.nn.layer import Context, Layer, Parameter, Shape, Views
 from ps_worker.nn.losses import Loss
 from ps_worker.nn.regularizers import Regularizer
@@ -71,9 +71,10 @@ class Network:
         """The parameters by dotted name: the trained ones first, each kind in the model's order."""
         return dict(self._specification)
 
-    def initial(self, generator: np.random.Generator) -> dict[str, HostArray]:
-        """First values for every parameter, in the order of the specification."""
-        return {name: draw(p, generator).astype(self.dtype) for name, p in self._specification.items()}
+    def initialise(self, arrays: Mapping[str, Array], generator: np.random.Generator) -> None:
+        """Write first values for every parameter into its array, in the order of the specification."""
+        for name, p in self._specification.items():
+            fill(p, generator, arrays[name])
 
     def bind(self, weights: Mapping[str, Array], gradients: Mapping[str, Array]) -> Bound:
         """Compute with these arrays from now on: weights for every parameter, gradients for the trained.
