@@ -25,6 +25,7 @@ from ps_worker.effects import Contribution
 from simulation.cluster import Cluster
 from simulation.counting import numbered
 from simulation.jobs import Case
+from simulation.slots import Slots
 from support_averages import naive_mean
 from support_layouts import layouts
 
@@ -77,23 +78,12 @@ class Oracle:
             assert view.tobytes() == wanted[name].tobytes(), f"{name} of version {version}"
 
 
-class GivenReplica:
+class GivenReplica(Slots):
     """A replica whose contributions are given, and which looks at what it is to compute on."""
 
     def __init__(self, oracle: Oracle, memory: Memory) -> None:
-        self.layout = oracle.layout
-        self._oracle, self._memory = oracle, memory
-        self._slots: dict[int, np.ndarray] = {}
-        self.use(0)
-
-    def use(self, slot: int, vector: np.ndarray | None = None) -> np.ndarray | None:
-        before = None
-        if vector is not None:
-            before, self._slots[slot] = self._slots.get(slot), vector
-        if slot not in self._slots:
-            self._slots[slot] = self._memory.allocate(self.layout.nbytes)
-        self.vector = self._slots[slot]
-        return before
+        self._oracle = oracle
+        super().__init__(oracle.layout, memory)
 
     def initialise(self) -> Contribution:
         return self._contribute(-1, 0, 0, {}, self.layout.to_plain())

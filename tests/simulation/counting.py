@@ -17,28 +17,17 @@ from ps_common.memory import Heap, Memory
 from ps_common.shards import shuffled
 from ps_worker.effects import Contribution
 from ps_worker.rows import ShardRows
+from simulation.slots import Slots
 
 ROUNDING = 1e-6  # of a count in float64: a few units in the last place a round
 
 
-class CountingReplica:
+class CountingReplica(Slots):
     """Counts the samples it is given; same interface as a replica."""
 
     def __init__(self, job: Description, memory: Memory | None = None) -> None:
         self.job = job
-        self.layout = Layout([Entry("counts", (job.train.samples,), "float64")])
-        self._memory = memory or Heap()
-        self._slots: dict[int, HostArray] = {}
-        self.use(0)
-
-    def use(self, slot: int, vector: np.ndarray | None = None) -> np.ndarray | None:
-        before = None
-        if vector is not None:
-            before, self._slots[slot] = self._slots.get(slot), vector
-        if slot not in self._slots:
-            self._slots[slot] = self._memory.allocate(self.layout.nbytes)
-        self.vector = self._slots[slot]
-        return before
+        super().__init__(Layout([Entry("counts", (job.train.samples,), "float64")]), memory or Heap())
 
     def initialise(self) -> Contribution:
         self.vector[...] = 0
