@@ -1,6 +1,5 @@
 """The loop of an averaging server: its socket, clock and signals. It decides nothing."""
 
-import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +16,6 @@ from ps_common.shared_memory import SharedMemory
 from ps_common.signals import WakePipe, die_with
 from ps_common.wire import decode, encode
 
-MESSAGES_AT_ONCE = 64
 FLUSH_MS = 1000  # for the last messages to leave
 
 
@@ -54,12 +52,12 @@ class AveragerLoop:
             self._wake.close()
 
     def _serve(self) -> None:
-        poller = zmq.Poller()
-        poller.register(self._socket, zmq.POLLIN)
-        poller.register(self._wake.fileno(), zmq.POLLIN)
+        waiting = sockets.Waiting()
+        waiting.add(self._socket)
+        waiting.add(self._wake.fileno())
         while self._wake.signal is None:
             wait_s = max(0.0, self._machine.next_deadline() - time.monotonic())
-            ready = dict(poller.poll(math.ceil(min(wait_s, 1.0) * 1000)))
+            ready = waiting.wait(min(wait_s, 1.0))
             if self._wake.fileno() in ready:
                 self._wake.clear()
             if self._socket in ready:
@@ -68,19 +66,18 @@ class AveragerLoop:
                 self._perform(self._machine.tick(time.monotonic()))
 
     def _receive(self) -> None:
-        for _ in range(MESSAGES_AT_ONCE):
-            received = sockets.receive(self._socket)
-            if received is None:
-                return
-            first, *frames = received
-            sender = bytes(first)
-            self._machine.bytes_received += sum(map(len, frames))
-            try:
-                message = decode(frames)
-            except PeerError as error:
-                self._perform(self._machine.refuse(sender, error))
-                continue
-            self._perform(self._machine.handle(sender, message, frames[1:], time.monotonic()))
+        received = sockets.receive(self._socket)
+        if received is None:
+            return
+        first, *frames = received
+        sender = bytes(first)
+        self._machine.bytes_received += sum(map(len, frames))
+        try:
+            message = decode(frames)
+        except PeerError as error:
+            self._perform(self._machine.refuse(sender, error))
+            return
+        self._perform(self._machine.handle(sender, message, frames[1:], time.monotonic()))
 
     def _perform(self, effects: Sequence[Effect]) -> None:
         for effect in effects:

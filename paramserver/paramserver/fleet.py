@@ -45,7 +45,8 @@ class Fleet(Work):
         if not isinstance(self.exchange, Served):
             return
         for server in self.exchange.tick(now):
-            self._on_server_lost(server, f"not heard of for {self.settings.server_timeout_s:g} s", now)
+            why = f"not heard of for {self.settings.server_timeout_s:g} s; where it was started by itself, "
+            self._on_server_lost(server, f"{why}start ps-average there again, or correct --servers", now)
         away_s, address = self.exchange.away_for(now)
         if away_s >= self.settings.wait_timeout_s:
             text = f"no averaging server at {address} for {away_s:.0f} s; start it again and try again"

@@ -70,7 +70,7 @@ class Ends:
 
 @pytest.fixture
 def ends(monkeypatch):
-    monkeypatch.setattr(sockets, "AWAKE_S", 0.05)
+    monkeypatch.setattr(sockets, "AWAKE_S", 0.5)
     ends = Ends(monkeypatch)
     yield ends
     os.close(ends.reader)
@@ -85,24 +85,24 @@ def test_a_wait_ends_without_anything_to_read(ends):
 
 
 def test_only_after_a_short_wait_the_next_one_stays_awake_and_only_if_it_may(ends):
-    assert ends.waiting.wait(0.1) == {}
-    assert ends.waiting.wait(0.1) == {}
+    assert ends.waiting.wait(0.6) == {}
+    assert ends.waiting.wait(0.6) == {}
     assert not ends.yields, "after a long wait"
     ends.wait_briefly()
-    assert ends.waiting.wait(0.1, may_stay_awake=False) == {}
+    assert ends.waiting.wait(0.6, may_stay_awake=False) == {}
     assert not ends.yields, "it may not"
     ends.wait_briefly()
-    assert ends.waiting.wait(0.1) == {}
+    assert ends.waiting.wait(0.6) == {}
     assert ends.yields
     ends.yields = 0
-    assert ends.waiting.wait(0.1) == {}
+    assert ends.waiting.wait(0.6) == {}
     assert not ends.yields, "the one before was long"
 
 
 def test_what_comes_is_found_asleep_and_awake(ends):
     for _ in range(3):
         ends.wait_briefly()
-    for seconds in (0.01, 0.1):
+    for seconds in (0.01, 0.6):
         ends.wait_briefly()
         late = threading.Timer(seconds, os.write, (ends.writer, b"x"))
         late.start()

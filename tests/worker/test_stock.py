@@ -5,6 +5,7 @@ import pytest
 
 from ps_common import messages as m
 from ps_common.errors import PeerError
+from ps_common.gather import Gather
 from ps_common.layout import Entry, Layout
 from ps_common.memory import Heap
 from ps_common.plan import Plan
@@ -35,9 +36,9 @@ def vector(version):
 
 def answer(one, requests, limit=100):
     """Answer requests as a master or servers would; the number of chunks."""
-    count, todo = 0, list(requests)
-    while todo and count < limit:
-        request = todo.pop(0)
+    count, asked = 0, list(requests)
+    while asked and count < limit:
+        request = asked.pop(0)
         if isinstance(request.message, m.Pull):
             for index in request.message.chunks:
                 span = one.span(request.server, index)
@@ -45,12 +46,12 @@ def answer(one, requests, limit=100):
                 weights = m.Weights(request.message.version, index, checksum(part.data))
                 assert one.take_weights(weights, [part.data], request.server)
                 count += 1
-            todo += one.ask()
+            asked += one.ask()
     return count
 
 
 def weights_of(one):
-    one._rows = one._weights[0] if one._weights else type(one._rows)(0, 1)  # rows are not the matter here
+    one._rows = one._weights[0] if one._weights else Gather(0, 1)  # rows are not the matter here
     return one.task().base
 
 
