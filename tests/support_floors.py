@@ -5,7 +5,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 FACE = "paramserver"  # its `__init__`, which shows both sides to the user
+FACES = {FACE, "paramserver.torch", "paramserver.jax"}  # with what shows an adapter
+ADAPTERS = {"torch": "ps_worker.torch_", "jax": "ps_worker.jax_"}  # how modules begin that import an extra
 SIDES = ("paramserver", "ps_worker")
+# Runs the machines of both sides in one thread, so it must import both. Command lines aside nobody may import
+# it: nothing that takes part in a run depends on how one is simulated.
+SIMULATION = "paramserver.simulation"
 CODE_IN_DATA = {"pickle", "cPickle", "_pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"}
 RUNS_TEXT = {"eval", "exec", "compile", "__import__"}
 ENVIRONMENT = {"environ", "environb", "getenv", "getenvb"}
@@ -70,12 +75,16 @@ def _against_import(
         return "data that holds code is never read"
     if top == "cupy" and name not in cupy:
         return f"only {', '.join(sorted(cupy))} may"
+    if top in ADAPTERS and not name.startswith(ADAPTERS[top]):
+        return f"only {ADAPTERS[top]}... may"
     if top == "click" and name not in command_lines:
         return "only a command line may"
     if top in SIDES and own == "ps_common":
         return "what both sides share knows neither"
-    if top in SIDES and own in SIDES and top != own and name != FACE:
+    if top in SIDES and own in SIDES and top != own and name not in FACES and not _simulates(name):
         return "the two sides never import each other"
+    if _simulates(imported) and not _simulates(name) and name not in command_lines:
+        return "nothing that runs depends on the simulation"
     if imported == FACE and own == FACE and name != FACE:
         return "the face is for users"
     if top in (*SIDES, "ps_common"):
@@ -84,6 +93,10 @@ def _against_import(
         if floors.get(imported, 0) > floors.get(name, 99):
             return f"floor {floors[imported]} from floor {floors[name]}: imports only go down"
     return None
+
+
+def _simulates(name: str) -> bool:
+    return name == SIMULATION or name.startswith(f"{SIMULATION}.")
 
 
 def _uses(text: str, may_read_environment: bool, may_load_code: bool) -> Iterator[tuple[int, str]]:

@@ -4,6 +4,7 @@ import numpy as np
 
 from paramserver.rounds import Round
 from ps_common.layout import Entry, Layout
+from ps_common.wire import checksum
 from support_averages import naive_mean, random_vectors
 
 SMALL = Layout([Entry("w", (40,)), Entry("m", (20,), "float16", "slot")])  # chunks of 16, 16 and 8; of 20
@@ -19,7 +20,7 @@ class Case:
         self.vectors = dict(zip(self.shards, random_vectors(layout, len(samples), seed), strict=True))
         out = layout.empty()
         out[...] = 255  # what was there before must not matter
-        self.round = Round(self.shards, samples, self.spans, out, window, budget)
+        self.round = Round(self.shards, samples, self.spans, out, window, budget, keeps_digests=True)
         self.may = {}  # announced shard -> chunks that it was granted and has not sent
         self.sent = {shard: set() for shard in self.shards}  # chunks in memory of the round's own
         self.lent = {}  # shard -> the vector that the rest of its chunks lie in
@@ -43,7 +44,8 @@ class Case:
 
     def send(self, shard, index):
         span = self.spans[index]
-        self.round.deliver(shard, index, self.vectors[shard][span.start : span.stop].data)
+        payload = self.vectors[shard][span.start : span.stop].data
+        self.round.deliver(shard, index, payload, checksum(payload) if index % 2 else None)
         self.may.get(shard, set()).discard(index)
         if index not in self.sent[shard]:
             self.sent[shard].add(index)
@@ -90,12 +92,18 @@ class Case:
         return naive_mean(self.layout, list(self.vectors.values()), self.samples)
 
     def assert_right(self, *vectors):
-        """The round is closed, and its vector and these others hold the average."""
+        """The round is closed, it and these other vectors hold the average, and it says of what."""
         assert self.round.is_closed
+        assert self.round.digests() == tuple(self.digest(shard) for shard in self.shards)
         mean = self.layout.views(self.mean())
         for vector in (self.round.out, *vectors):
             for name, view in self.layout.views(vector).items():
                 assert view.tobytes() == mean[name].tobytes(), name
+
+    def digest(self, shard):
+        """By the formula."""
+        sums = [checksum(self.vectors[shard][one.start : one.stop].data) for one in self.spans]
+        return f"{checksum(np.array(sums, '<u8').data):016x}"
 
     def _sum(self, index):
         while self.added[index] < len(self.shards):

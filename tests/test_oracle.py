@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from paramserver.settings import Settings
+from paramserver.simulation.slots import Slots
 from ps_common import messages as m
 from ps_common.job import Description, Job
 from ps_common.layout import DTYPES, Entry, Layout
@@ -25,7 +26,6 @@ from ps_worker.effects import Contribution
 from simulation.cluster import Cluster
 from simulation.counting import numbered
 from simulation.jobs import Case
-from simulation.slots import Slots
 from support_averages import naive_mean
 from support_layouts import layouts
 

@@ -37,6 +37,7 @@ class Averager:
         self._memory: Memory = memory or Heap()
         self._outbox = Outbox()
         self._master = b""
+        self._gone = b""  # a master whose run is over
         self._heard_at = now  # of the master
         self._serve: m.Serve | None = None
         self._is_shared = False  # its vectors are the master's
@@ -87,6 +88,8 @@ class Averager:
 
     def _on_serve(self, sender: bytes, message: m.Serve, now: float) -> None:
         serving = self._serve
+        if sender == self._gone:
+            return  # late on its way: its run is over, and what the message names may have changed
         if message.protocol != m.PROTOCOL:
             text = f"this averaging server speaks protocol {m.PROTOCOL}, the master {message.protocol}"
             self._outbox.send(sender, m.Refused(ProtocolMismatch.exit_code, text))
@@ -111,7 +114,10 @@ class Averager:
             raise PeerError(f"there is no stretch {serve.server} of {serve.servers}")
         try:
             settings = Settings(
-                chunk_bytes=serve.chunk_bytes, window=serve.window, held_bytes=max(1, serve.held_bytes)
+                chunk_bytes=serve.chunk_bytes,
+                window=serve.window,
+                held_bytes=max(1, serve.held_bytes),
+                keeps_ledger=serve.keeps_digests,
             )
         except UsageError as error:
             raise PeerError(str(error)) from error
@@ -190,6 +196,7 @@ class Averager:
         elif sender == self._master:  # as opposed to one that is gone
             self._heard_at = now
             if isinstance(message, m.Stop):
+                self._gone = sender
                 self._forget()
             elif isinstance(message, m.Weights):
                 self._on_weights(chunks, message, payloads[0])
@@ -208,8 +215,10 @@ class Averager:
     def _on_open(self, chunks: Chunks, message: m.Open) -> None:
         if message.version == chunks.version + 2 and self._closed is not None:
             chunks.adopt()
+        if message.version == chunks.version + 1 and chunks.round is not None:  # once more
+            self._leave_out(chunks, message.left_out)
         if message.version != chunks.version + 1 or chunks.round is not None:
-            return  # once more
+            return
         if len(message.shards) != len(message.samples) or not message.shards or 0 in message.samples:
             raise PeerError("a round has shards, and samples of each")
         self._let_go_of_old(message.version)
@@ -221,11 +230,20 @@ class Averager:
                 return
         self._closed = None
         chunks.open(message.shards, message.samples, out)
+        self._leave_out(chunks, message.left_out)
+
+    def _leave_out(self, chunks: Chunks, shards: Sequence[int]) -> None:
+        """The round is closed without these. Raises `PeerError` where something of one has come."""
+        round_ = chunks.round
+        for shard in shards:
+            if round_ is not None and round_.has(shard) and round_.has_begun(shard):
+                raise PeerError(f"something of shard {shard} has come, so the round cannot do without it")
+        chunks.leave_out(shards)
 
     def _on_announce(self, chunks: Chunks, message: m.Announce) -> None:
         if not self._is_open(chunks, message.version, message.shard):
             return
-        comer = Comer(message.lease, message.worker, message.is_last)
+        comer = Comer(message.lease, message.worker, message.is_last, message.samples)
         if chunks.is_delivered(message.shard):
             self._tell_delivered(chunks, message.shard)
         elif chunks.shard_of(message.worker, message.lease) == message.shard:
@@ -243,7 +261,7 @@ class Averager:
                 head = (message.generation, message.number, message.version, message.shard)
                 self._outbox.send(self._master, m.Unseen(*head, str(error)[:1000]))
                 return
-            chunks.lend(message.shard, lent)
+            chunks.lend(message.shard, lent, message.samples)
         self._tell_delivered(chunks, message.shard)
 
     def _on_withdraw(self, chunks: Chunks, message: m.Withdraw) -> None:
@@ -260,7 +278,11 @@ class Averager:
 
     def _on_finish(self, chunks: Chunks, message: m.Finish) -> None:
         round_ = chunks.round
-        if round_ is None or message.version != chunks.version + 1 or not round_.is_closed:
+        if round_ is None or message.version != chunks.version + 1:
+            return
+        if self._closed is None:
+            self._leave_out(chunks, message.left_out)
+        if not round_.is_closed:
             return
         if self._closed is None:  # only once: then the mirrors belong to their processes again
             self._closed = self._finish(chunks, message)
@@ -274,7 +296,7 @@ class Averager:
             except (Unshared, PeerError):
                 unwritten.append(pid)
         chunks.finish(mirrors)
-        return m.Closed(message.generation, message.version, tuple(unwritten))
+        return m.Closed(message.generation, message.version, tuple(unwritten), chunks.digests())
 
     def _on_chunk(self, chunks: Chunks, sender: bytes, message: m.Chunk, payload: memoryview) -> None:
         shard = chunks.shard_of(sender, message.lease)

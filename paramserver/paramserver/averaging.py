@@ -4,20 +4,23 @@
 
 (McMahan et al. 2017, "Communication-Efficient Learning of Deep Networks from Decentralized Data",
 algorithm 1.) The factors are the smallest integers in the proportion of the samples n_s: equal shards
-are summed unscaled. Everything is elementwise and in the order of the shards, so the result does not depend
-on how a vector is cut into chunks and blocks, nor on when a contribution arrives. float16 is summed in
-float32.
+are summed unscaled. Where the samples are known only when a contribution comes, f_s = n_s / n_1: equal ones
+are summed unscaled, too. Everything is elementwise and in the order of the shards, so the result does not
+depend on how a vector is cut into chunks and blocks, nor on when a contribution arrives. float16 is summed
+in float32.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import xxhash
 
 from ps_common.arrays import HostArray
 
 SUM_DTYPES = {"float16": "float32", "float32": "float32", "float64": "float64"}
 _WIDER = {np.dtype(own): np.dtype(wide) for own, wide in SUM_DTYPES.items() if own != wide}
+_NO_HASHES: Mapping[int, xxhash.xxh3_64] = {}
 BLOCK = 65_536  # elements worked on at once: a sum and the parts it is made of stay in the cache
 
 
@@ -25,6 +28,11 @@ def factors(samples: Sequence[int]) -> tuple[int, ...]:
     """The smallest integers in the proportion of `samples` (all positive)."""
     divisor = math.gcd(*samples)
     return tuple(n // divisor for n in samples)
+
+
+def relative(samples: int, first: int) -> float:
+    """The factor of a contribution where the first one's is 1: whole where it can be."""
+    return samples // first if samples % first == 0 else samples / first
 
 
 class Mean:
@@ -43,20 +51,24 @@ class Mean:
     def add(
         self,
         parts: Sequence[HostArray],
-        scales: Sequence[int],
-        divisor: int = 0,
+        scales: Sequence[float],
+        divisor: float = 0,
         mirrors: Sequence[HostArray] = (),
+        hashes: Mapping[int, xxhash.xxh3_64] = _NO_HASHES,
     ) -> None:
         """Add the next `parts`, each times its scale.
 
         With a divisor these are the last, and the mean is closed; it is copied to `mirrors` on the way.
-        A mirror may be one of the parts.
+        A mirror may be one of the parts. hashes: of parts, by their place among these, to take them in.
         """
         if self._wide is not None and self.added == 0:
             self._total = np.empty(self.out.size, self._wide)
         for start in range(0, self.out.size, BLOCK):
             block = slice(start, start + BLOCK)
-            self._add_block(self._total[block], [part[block] for part in parts], scales)
+            views = [part[block] for part in parts]
+            for place, digest in hashes.items():
+                digest.update(views[place].data)  # they are in the cache then, to be summed
+            self._add_block(self._total[block], views, scales)
             if divisor:
                 out = self.out[block]
                 divide(self._total[block], divisor, out)
@@ -66,7 +78,7 @@ class Mean:
         if divisor:
             self.is_closed, self._total = True, self.out
 
-    def _add_block(self, total: HostArray, parts: list[HostArray], scales: Sequence[int]) -> None:
+    def _add_block(self, total: HostArray, parts: list[HostArray], scales: Sequence[float]) -> None:
         done = 0
         if self.added == 0 and len(parts) > 1 and scales[0] == scales[1] == 1:
             np.add(parts[0], parts[1], out=total, dtype=total.dtype)
@@ -75,7 +87,7 @@ class Mean:
             add(total, parts[i], scales[i], first=self.added + i == 0)
 
 
-def add(total: HostArray, part: HostArray, factor: int, first: bool) -> None:
+def add(total: HostArray, part: HostArray, factor: float, first: bool) -> None:
     """total += factor * part, elementwise in the dtype of `total`; the first part is written, not added."""
     if first:
         np.multiply(part, total.dtype.type(factor), out=total, dtype=total.dtype)
@@ -85,12 +97,14 @@ def add(total: HostArray, part: HostArray, factor: int, first: bool) -> None:
         total += np.multiply(part, total.dtype.type(factor), dtype=total.dtype)
 
 
-def divide(total: HostArray, divisor: int, out: HostArray) -> None:
+def divide(total: HostArray, divisor: float, out: HostArray) -> None:
     """out = total / divisor, rounded to the dtype of `out`, which may be `total` itself."""
     if divisor == 1:
         if out is not total:
             out[...] = total
-    elif divisor & (divisor - 1) == 0:  # a power of two: the product has the same bits and is faster
+    elif (
+        isinstance(divisor, int) and divisor & (divisor - 1) == 0
+    ):  # a power of two: the product has the same bits and is faster
         np.multiply(total, total.dtype.type(1 / divisor), out=out, casting="same_kind")
     else:
         np.divide(total, total.dtype.type(divisor), out=out, casting="same_kind")

@@ -61,7 +61,10 @@ class Canonical:
     def new_round(self, shards: Sequence[int], samples: Sequence[int], out: HostArray | None = None) -> Round:
         """An average of these shards, to become the next version; in `out`, or a vector of its own."""
         vector = self.take_vector() if out is None else out
-        return Round(shards, samples, self.spans, vector, self._settings.window, self.budget_bytes)
+        settings = self._settings
+        return Round(
+            shards, samples, self.spans, vector, settings.window, self.budget_bytes, settings.keeps_ledger
+        )
 
     @property
     def budget_bytes(self) -> int:

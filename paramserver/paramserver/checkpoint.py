@@ -1,22 +1,25 @@
-"""Checkpoints: a folder of snapshots, newest last, and the thread that writes them.
+"""Checkpoints: a folder of snapshots, newest last.
 
 `--resume auto` takes the newest valid one of this job; each that is skipped is named with the reason.
+With each goes the ledger up to it (`ledger.py`): its lines are written first, for good, then the snapshot
+that names them. When they are written is `saving.py`'s affair.
 """
 
-import contextlib
 import dataclasses
-import queue
+import functools
 import re
-import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from paramserver.effects import Snapshot
+from paramserver import ledger
+from paramserver.effects import Position, Snapshot
 from ps_common import weights_file
 from ps_common.errors import CheckpointError, JobMismatch
 
 KEPT = 3
 _NAME = re.compile(r"round-(\d{10})\.safetensors")
+_RUN = re.compile(r"[\w.-]{1,64}")  # it becomes part of a file's name
 
 
 def name_of(version: int) -> str:
@@ -24,18 +27,16 @@ def name_of(version: int) -> str:
 
 
 def write(folder: Path, snapshot: Snapshot) -> Path:
-    """Write a snapshot into `folder`, and remove those before it but for the newest few.
-
-    One of a later round stays: it is of another run, and must not push this run's out.
-    """
+    """Write a snapshot into `folder`, and remove those of its run before it but for the newest few."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / name_of(snapshot.version)
-    names = [f.name for f in dataclasses.fields(snapshot) if f.name not in ("layout", "vector")]
-    weights_file.write(
-        path, snapshot.layout, snapshot.vector, {name: getattr(snapshot, name) for name in names}
-    )
+    names = [f.name for f in dataclasses.fields(snapshot) if f.name not in ("layout", "vector", "ledger")]
+    meaning = {name: getattr(snapshot, name) for name in names}
+    meaning["ledger"] = None if snapshot.ledger is None else dataclasses.asdict(snapshot.ledger)
+    weights_file.write(path, snapshot.layout, snapshot.vector, meaning)
     until_now = [p for p in checkpoints(folder) if p.name <= path.name]
-    for old in until_now[KEPT:]:
+    of_run = [p for p in until_now if _owner(p) == (snapshot.run, snapshot.job_digest)]
+    for old in of_run[KEPT:]:
         old.unlink(missing_ok=True)
     return path
 
@@ -49,7 +50,8 @@ def read(path: Path, job_digest: str | None = None) -> Snapshot:
     """The snapshot in a file. Raises `CheckpointError`, or `JobMismatch` where it is of another job."""
     layout, vector, meaning = weights_file.read(path)
     try:
-        snapshot = Snapshot(layout=layout, vector=vector, **meaning)
+        position = _position_in(meaning)
+        snapshot = Snapshot(layout=layout, vector=vector, **{**meaning, "ledger": position})
         _check(snapshot)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is no checkpoint: {error}") from error
@@ -61,20 +63,33 @@ def read(path: Path, job_digest: str | None = None) -> Snapshot:
     return snapshot
 
 
+def _position_in(meaning: dict[str, Any]) -> Position | None:
+    """Where the ledger stood; None where there was none. Raises `TypeError` or `ValueError`."""
+    plain = meaning.get("ledger")
+    return None if plain is None else ledger.position_of(plain)
+
+
 def _check(snapshot: Snapshot) -> None:
     """Raise `ValueError` for a value that no run has."""
     for name, kind in (("version", int), ("term", int), ("samples", int), ("run", str), ("job_digest", str)):
         if type(getattr(snapshot, name)) is not kind:
             raise ValueError(f"{name} is {getattr(snapshot, name)!r}")
+    if not _RUN.fullmatch(snapshot.run):
+        raise ValueError(f"run is {snapshot.run[:100]!r}")
     for name, outer in (("job", dict), ("sums", dict), ("history", list)):
         if type(getattr(snapshot, name)) is not outer:
             raise ValueError(f"{name} is a {type(getattr(snapshot, name)).__name__}")
+    if type(snapshot.done) is not list or not all(type(n) is int and n >= 0 for n in snapshot.done):
+        raise ValueError(f"done is {snapshot.done!r}")
     if type(snapshot.seconds) not in (int, float):
         raise ValueError(f"seconds is {snapshot.seconds!r}")
 
 
-def newest(folder: Path, job_digest: str, skipped: Callable[[str], None]) -> Snapshot | None:
-    """The newest valid checkpoint of this job, or None; `skipped` is told of each that is not, and why."""
+def newest(folder: Path, job_digest: str | None, skipped: Callable[[str], None]) -> Snapshot | None:
+    """The newest valid checkpoint of this job, or None; `skipped` is told of each that is not, and why.
+
+    job_digest: None takes any job's.
+    """
     for path in checkpoints(folder):
         try:
             return read(path, job_digest)
@@ -83,36 +98,34 @@ def newest(folder: Path, job_digest: str, skipped: Callable[[str], None]) -> Sna
     return None
 
 
-class Writer:
-    """Writes snapshots in a thread of its own, so that rounds go on; of several waiting, the last counts."""
+def prune_ledger(folder: Path, run: str) -> None:
+    """Remove the segments of a run's ledger that no checkpoint of the folder stands on."""
+    try:
+        meanings = [_meaning(path) for path in checkpoints(folder)]
+        positions = [_position_in(meaning) for meaning in meanings if meaning.get("run") == run]
+    except (CheckpointError, TypeError, ValueError):
+        return  # one that cannot be read may stand on any
+    ledger.prune(folder, run, [position for position in positions if position is not None])
 
-    def __init__(self, folder: Path, on_written: Callable[[Path | None, Exception | None], None]) -> None:
-        self._folder = folder
-        for leftover in folder.glob(weights_file.PARTIAL.format("*")):  # of a master killed while it wrote
-            leftover.unlink(missing_ok=True)
-        self._on_written = on_written
-        self._waiting: queue.Queue[Snapshot | None] = queue.Queue()
-        self._thread = threading.Thread(target=self._run, name="checkpoint", daemon=True)
-        self._thread.start()
 
-    def put(self, snapshot: Snapshot) -> None:
-        with contextlib.suppress(queue.Empty):
-            self._waiting.get_nowait()  # the newer one counts; the older would only hold memory
-        self._waiting.put(snapshot)
+def _owner(path: Path) -> tuple[object, object]:
+    """Which run and job a checkpoint is of; of none where it does not say."""
+    try:
+        meaning = _meaning(path)
+    except CheckpointError:
+        return None, None
+    return meaning.get("run"), meaning.get("job_digest")
 
-    def close(self, timeout_s: float) -> bool:
-        """Finish what is waiting; False if that does not end in time."""
-        self._waiting.put(None)
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive()
 
-    def _run(self) -> None:
-        while (snapshot := self._waiting.get()) is not None:
-            self._write(snapshot)
-            snapshot = None  # let go of its vector while waiting
+def _meaning(path: Path) -> dict[str, Any]:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+    return _meaning_at(path, status.st_ino, status.st_mtime_ns)
 
-    def _write(self, snapshot: Snapshot) -> None:
-        try:
-            self._on_written(write(self._folder, snapshot), None)
-        except OSError as error:
-            self._on_written(None, error)
+
+@functools.lru_cache(maxsize=64)
+def _meaning_at(path: Path, inode: int, changed_ns: int) -> dict[str, Any]:
+    """What a file says, which is read once as long as it does not change."""
+    return weights_file.read_meaning(path)

@@ -27,6 +27,7 @@ class Comer:
     lease: int
     sender: bytes
     is_last: bool
+    samples: int = 0  # that it counts as; 0: as the round was opened with
 
 
 def take_part(
@@ -88,6 +89,15 @@ class Chunks:
         self._awaited.clear()
         self.canonical.forget_proposal()
 
+    def leave_out(self, shards: Iterable[int]) -> None:
+        """The round is closed without these, of which nothing has come."""
+        if self.round is not None:
+            for shard in shards:
+                self._forget_comer(shard)
+                self.round.leave_out(shard)
+            self._send_closed(self.round)
+            self.send_grants()
+
     def finish(self, mirrors: Sequence[Lent] = ()) -> None:
         """Every contribution is in: average what is left, on the way into `mirrors` too.
 
@@ -96,15 +106,17 @@ class Chunks:
         if self.round is None:
             return
         self.canonical.finish(self.round, [mirror.vector for mirror in mirrors])
-        awaited, self._awaited = self._awaited, {}
-        for index, senders in awaited.items():
-            for sender in senders:
-                self._send_ahead(self.round, sender, (index,))
+        for index in list(self._awaited):
+            self._send_awaited(self.round, index)
 
     @property
     def is_finished(self) -> bool:
         """Whether what `finish` has begun is done."""
         return True
+
+    def digests(self) -> tuple[str, ...]:
+        """Of the contributions to the finished round, in the order of its shards, if they are kept."""
+        return self.round.digests() if self.round is not None else ()
 
     def adopt(self) -> None:
         """The next version, finished, is the version."""
@@ -120,11 +132,16 @@ class Chunks:
             self._forget_comer(shard)
             self._comers[shard] = comer
             self._shards[comer.sender, comer.lease] = shard
+            if comer.samples:
+                self.round.weigh(shard, comer.samples)
             self.round.announce(shard, granted)
 
-    def lend(self, shard: int, lent: Lent) -> None:
+    def lend(self, shard: int, lent: Lent, samples: int = 0) -> None:
+        """A contribution lies here, of so many samples, if that was not known before."""
         if self.round is not None:
             self._forget_comer(shard)
+            if samples:
+                self.round.weigh(shard, samples)
             self.round.lend(shard, lent.vector)
 
     def withdraw(self, shard: int) -> None:
@@ -163,9 +180,8 @@ class Chunks:
             return
         if checksum(payload) != message.checksum:
             raise PeerError(f"chunk {message.index} of shard {shard} has a wrong checksum")
-        if self.round.deliver(shard, message.index, payload):
-            for sender in self._awaited.pop(message.index, ()):
-                self._send_ahead(self.round, sender, (message.index,))
+        if self.round.deliver(shard, message.index, payload, message.checksum):
+            self._send_awaited(self.round, message.index)
 
     def may_come(self, shard: int, index: int) -> bool:
         """Whether a chunk is granted and not here. Raises `PeerError` where there is none."""
@@ -186,7 +202,11 @@ class Chunks:
 
     def absorb(self, shard: int) -> bool:
         """Sum what is in turn; whether the memory a contribution was lent in is read no more."""
-        return self.round is None or self.round.absorb(shard)
+        if self.round is None:
+            return True
+        is_summed = self.round.absorb(shard)
+        self._send_closed(self.round)
+        return is_summed
 
     def may_keep(self, shard: int) -> bool:
         """Whether `keep` can be asked of a contribution now."""
@@ -213,6 +233,16 @@ class Chunks:
         for index in chunks:
             part, number = self.canonical.chunk(index)
             self._outbox.send(to, m.Weights(self.version, index, number), part)
+
+    def _send_closed(self, round_: Round) -> None:
+        """Chunks may have closed that somebody waits for."""
+        for index in [index for index in self._awaited if round_.is_chunk_closed(index)]:
+            self._send_awaited(round_, index)
+
+    def _send_awaited(self, round_: Round, index: int) -> None:
+        """A chunk has closed."""
+        for sender in self._awaited.pop(index, ()):
+            self._send_ahead(round_, sender, (index,))
 
     def _send_ahead(self, round_: Round, to: bytes, chunks: Sequence[int]) -> None:
         """Send chunks of the next version as far as they are closed; the others follow when they are."""

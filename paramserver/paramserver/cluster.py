@@ -5,25 +5,26 @@
         record = cluster.wait()
 
 Every process is a child in a process group of its own, so that Ctrl-C reaches this process alone, which
-passes one signal on; and every child leaves by itself when this process is gone.
+passes one signal on; and every child leaves by itself when this process is gone. With `restarts` a child
+that was killed is started again, for as long as this process waits for the run.
 """
 
 import contextlib
-import dataclasses
 import json
-import os
 import re
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
+from paramserver.children import Child
+from paramserver.shield import Shield
 from ps_common.errors import ParamserverError, TimedOut
+from ps_common.saying import say
 
 START_TIMEOUT_S = 60.0  # for the master to load its job and listen
 LEAVE_S = 2.0  # for a worker to leave by itself once the master has ended
@@ -39,26 +40,16 @@ class ClusterError(ParamserverError):
         self.is_shown = is_shown  # the master has told the user already
 
 
-@dataclasses.dataclass
-class Child:
-    """One process: its role, and where its standard error goes (None: to this process's)."""
-
-    name: str
-    process: subprocess.Popen[bytes]
-    log: Path | None
-
-    @property
-    def is_alive(self) -> bool:
-        return self.process.poll() is None
-
-
 class LocalCluster:
     """A master and `workers` worker processes that run `job`.
 
     job: a Python file with a variable `job`, or `package.module:name`.
     server_flags, worker_flags: further flags of `ps-server` and `ps-worker`.
+    devices: of the workers, in turn, e.g. ["cuda:0", "cuda:1"]; none: as `worker_flags` say.
     folder: for logs and the record; by default a temporary one that goes with the cluster.
     show: let the master write to this process's standard error instead of to a log file.
+    restarts: how often the master, and each worker, is started again when a signal killed it that was not
+        sent through this cluster. Who ends by itself with an error is not: it would do so again.
     """
 
     def __init__(
@@ -68,8 +59,10 @@ class LocalCluster:
         *,
         server_flags: Sequence[str] = (),
         worker_flags: Sequence[str] = (),
+        devices: Sequence[str] = (),
         folder: Path | None = None,
         show: bool = False,
+        restarts: int = 0,
     ) -> None:
         self.job = str(job)
         self.workers: list[Child] = []
@@ -78,10 +71,14 @@ class LocalCluster:
         self._count = workers
         self._server_flags = list(server_flags)
         self._worker_flags = list(worker_flags)
+        self._devices = list(devices)
         self._temporary = tempfile.TemporaryDirectory(prefix="paramserver-") if folder is None else None
         self.folder = Path(self._temporary.name) if self._temporary else Path(str(folder))
         self._show = show
+        self._restarts = restarts
         self._masters_started = 0
+        self._is_stopping = False
+        self._shield = Shield()  # of starts, which leave a child that nobody knows if they are cut short
 
     # -- life -----------------------------------------------------------------------------------------
 
@@ -111,63 +108,116 @@ class LocalCluster:
         A master that resumes a finished run ends at once.
         """
         address_file = self.folder / "address"
+        self._spawn_master(address_file)
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not address_file.exists():
+            master = self._master
+            if not master.is_alive:
+                if master.exit_code == 0:
+                    return master
+                if not self._may_start_again(master):
+                    self._fail()
+                self._tell_restart(master)
+                self._spawn_master(address_file)
+            if not self._show and time.monotonic() > deadline:  # a person who sees it decides for himself
+                raise TimedOut(f"the master did not listen within {START_TIMEOUT_S:g} s; see {master.log}")
+            time.sleep(POLL_S)
+        self.address = address_file.read_text()
+        return self._master
+
+    def _spawn_master(self, address_file: Path) -> None:
         address_file.unlink(missing_ok=True)
         self._masters_started += 1
         flags = ["--bind", self.address, "--address-file", str(address_file)]
-        if not any(flag == "--workers" for flag in self._server_flags):
-            flags += ["--workers", str(max(1, self._count))]
+        # Of those who were there for the first master some may have gone: a later one begins with anybody.
+        if self._masters_started == 1 and not {"--workers", "--begin-with"} & set(self._server_flags):
+            flags += ["--begin-with", str(max(1, self._count))]
         if not any(flag == "--json" for flag in self._server_flags):
             flags += ["--json", str(self.folder / "record.json")]
         log = None if self._show else self.folder / f"master-{self._masters_started}.log"
         module = ["-m", "paramserver.cli.server"]
-        self.master = self._spawn("master", [*module, self.job, *flags, *self._server_flags], log)
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not address_file.exists():
-            if not self.master.is_alive:
-                if self.master.process.returncode == 0:
-                    return self.master
-                self._fail(self.master)
-            if log is not None and time.monotonic() > deadline:  # a person who sees it decides for himself
-                raise TimedOut(f"the master did not listen within {START_TIMEOUT_S:g} s; see {log}")
-            time.sleep(POLL_S)
-        self.address = address_file.read_text()
-        return self.master
+        restarts = self.master.restarts if self.master is not None else 0
+        with self._shield:
+            self.master = Child.start("the master", [*module, self.job, *flags, *self._server_flags], log)
+        self.master.restarts = restarts
+        if self._is_stopping:  # asked for while there was none
+            self.stop()
 
     def start_worker(self, *flags: str) -> Child:
         """Start one more worker."""
         number = len(self.workers)
         log = self.folder / f"worker-{number}.log"
         command = ["-m", "ps_worker.cli", "--master", self.address, "--job", self.job]
-        child = self._spawn(f"worker {number}", [*command, *self._worker_flags, *flags], log)
-        self.workers.append(child)
+        if self._devices:
+            command += ["--device", self._devices[number % len(self._devices)]]
+        with self._shield:
+            child = Child.start(f"worker {number}", [*command, *self._worker_flags, *flags], log)
+            self.workers.append(child)
         return child
 
     def close(self) -> None:
         """End whatever still runs; nothing is left behind."""
         children = [child for child in (self.master, *self.workers) if child is not None]
-        for child in children:
-            if child.is_alive:
-                child.process.kill()
-        for child in children:
-            child.process.wait()
-        if self._temporary is not None:
-            self._temporary.cleanup()
+        with self._shield:
+            for child in children:
+                child.is_asked = True
+                if child.is_alive:
+                    child.process.kill()
+            for child in children:
+                child.process.wait()
+            if self._temporary is not None:
+                self._temporary.cleanup()
 
     # -- faults ---------------------------------------------------------------------------------------
 
     def kill_worker(self, number: int, how: signal.Signals = signal.SIGKILL) -> None:
         """Send a signal to a worker, by default the one it cannot catch."""
-        self._signal(self.workers[number], how)
+        self.workers[number].send(how)
 
     def kill_master(self, how: signal.Signals = signal.SIGKILL) -> None:
         """Send a signal to the master; `start_master` starts it again."""
         if self.master is not None:
-            self._signal(self.master, how)
+            self.master.send(how)
 
     def stop(self) -> None:
         """Ask the run to stop: units in hand are finished, a checkpoint is written, everyone leaves."""
+        self._is_stopping = True
         if self.master is not None and self.master.is_alive:
             self.master.process.send_signal(signal.SIGTERM)
+
+    def interrupt(self, error: BaseException) -> None:
+        """Called by a signal handler: raise `error` from whatever waits here, with no child left unknown."""
+        self._shield.throw(error)
+
+    # -- restarts -------------------------------------------------------------------------------------
+
+    def look_after(self) -> bool:
+        """Start again who was killed, as often as it may be; returns whether the master runs.
+
+        Whatever waits here does this all the time.
+        """
+        master = self._master
+        if not master.is_alive:
+            if not self._may_start_again(master):
+                return False
+            self._tell_restart(master)
+            self.start_master()
+        for child in self.workers:
+            if self._may_start_again(child):
+                self._tell_restart(child)
+                with self._shield:
+                    child.start_again()
+        return True
+
+    def _may_start_again(self, child: Child) -> bool:
+        return child.was_killed and child.restarts < self._restarts and not self._is_stopping
+
+    def _tell_restart(self, child: Child) -> None:
+        child.restarts += 1
+        number = f"{child.restarts} of {self._restarts}"
+        if self._show:
+            how = f"was killed by signal {-child.process.returncode}"
+            say(f"{child.name} {how}; starting it again ({number} times)")
 
     # -- outcome --------------------------------------------------------------------------------------
 
@@ -178,28 +228,26 @@ class LocalCluster:
             for line in self.master_log().splitlines():
                 if re.search(pattern, line):
                     return line
-            if self.master is not None and not self.master.is_alive:
-                self._fail(self.master)
+            if not self.look_after():
+                self._fail()
             time.sleep(POLL_S)
         raise TimedOut(f"no line like {pattern!r} in the master's log within {timeout_s:g} s")
 
-    def wait(self, timeout_s: float = 600.0) -> dict[str, Any]:
+    def wait(self, timeout_s: float | None = 600.0) -> dict[str, Any]:
         """Wait until everyone has left; returns the record of the run.
 
         Raises `ClusterError` with the end of the log where the run failed, `TimedOut` where it goes on.
         """
         code = self.wait_exit(timeout_s)
-        if code != 0 and self.master is not None:
-            self._fail(self.master)
+        if code != 0:
+            self._fail()
         return self.record()
 
     def wait_exit(self, timeout_s: float | None = None) -> int:
         """Wait until the master has ended, and then for the workers; returns the master's exit code."""
-        if self.master is None:
-            raise AssertionError("wait before start")
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        while self.master.is_alive:
-            self._end_if_deserted(self.master)
+        while self.look_after():
+            self._end_if_deserted()
             if deadline is not None and time.monotonic() > deadline:
                 raise TimedOut(
                     f"the run goes on after {timeout_s:g} s; the master's log:\n{self.master_log()[-4000:]}"
@@ -210,7 +258,7 @@ class LocalCluster:
             if child.is_alive:
                 child.process.terminate()
         self._wait_for_workers(LEAVE_S)
-        return exit_code(self.master)
+        return self._master.exit_code
 
     def record(self) -> dict[str, Any]:
         """The record the master wrote."""
@@ -231,50 +279,37 @@ class LocalCluster:
 
     # -- small things ---------------------------------------------------------------------------------
 
-    def _spawn(self, name: str, arguments: Sequence[str], log: Path | None) -> Child:
-        with contextlib.ExitStack() as stack:
-            stream = stack.enter_context(log.open("wb")) if log is not None else None
-            process = subprocess.Popen(
-                [sys.executable, "-P", *arguments, "--leave-with", str(os.getpid())],
-                stdin=subprocess.DEVNULL,
-                stderr=stream,
-                process_group=0,
-            )
-        return Child(name, process, log)
-
     def _wait_for_workers(self, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
         for child in self.workers:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.process.wait(max(0.0, deadline - time.monotonic()))
 
-    def _signal(self, child: Child, how: signal.Signals) -> None:
-        if child.is_alive:
-            os.kill(child.process.pid, how)
-        if how == signal.SIGKILL:
-            child.process.wait()
-
-    def _end_if_deserted(self, master: Child) -> None:
-        """When every worker has gone of itself with an error, nobody will come: end the master too."""
-        codes = [child.process.poll() for child in self.workers]
-        if codes and all(code is not None and code > 0 for code in codes):
+    def _end_if_deserted(self) -> None:
+        """When every worker has failed, or was killed too often, nobody will come: end the master too."""
+        master = self._master
+        if self.workers and all(self._is_lost(child) for child in self.workers):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 master.process.wait(2.0)  # it may be ending because of that very error
                 return
             self.stop()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 master.process.wait(35.0)
-            worst = next(code for code in codes if code)
-            raise ClusterError(f"every worker left with an error:\n{self.worker_log(0)[-2000:]}", worst)
+            text = f"every worker left with an error:\n{self.worker_log(0)[-2000:]}"
+            raise ClusterError(text, self.workers[0].exit_code)
 
-    def _fail(self, master: Child) -> None:
+    def _is_lost(self, child: Child) -> bool:
+        return child.has_failed or (child.was_killed and child.restarts >= self._restarts > 0)
+
+    @property
+    def _master(self) -> Child:
+        if self.master is None:
+            raise AssertionError("there is no master before start")
+        return self.master
+
+    def _fail(self) -> NoReturn:
+        master = self._master
         master.process.wait()
-        code = exit_code(master)
-        text = f"the master ended with exit code {code}:\n{self.master_log()[-4000:]}"
-        raise ClusterError(text, code, is_shown=self._show)
-
-
-def exit_code(child: Child) -> int:
-    """How a child that has ended ended, as a shell counts: 128 and the number of the signal that ended it."""
-    code: int = child.process.returncode
-    return code if code >= 0 else 128 - code
+        how = f"was killed by signal {master.exit_code - 128}" if master.was_killed else "ended"
+        text = f"the master {how}, exit code {master.exit_code}\n{self.master_log()[-4000:]}".rstrip()
+        raise ClusterError(text, master.exit_code, is_shown=self._show and not master.was_killed)

@@ -35,11 +35,64 @@ class Restart:
 
 
 @dataclasses.dataclass(frozen=True)
+class Watch:
+    """Tell when a worker's process, which is on this machine, has ended."""
+
+    sender: bytes
+    pid: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Unwatch:
+    """A worker is no member any more."""
+
+    sender: bytes
+
+
+@dataclasses.dataclass(frozen=True)
 class SendRows:
     """Read the rows a worker fetches and send them."""
 
     to: bytes
     fetch: Fetch
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Contribution:
+    """What became of one unit's contribution, for the ledger.
+
+    worker, incarnation: its name, and the sender, in hexadecimal, of that life of it. Where a worker was lost
+    while it sent, the bits are partly its own; they are the same. digest: of what was averaged, else empty.
+    verdict: "averaged", or short words that say why not.
+    """
+
+    round: int
+    shard: int
+    worker: str
+    incarnation: str
+    samples: int
+    digest: str
+    verdict: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Averaged:
+    """A round was closed and made `version`, of these contributions."""
+
+    version: int
+    units: tuple[Contribution, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Position:
+    """How far the ledger goes: all of `segment`, a file beside the checkpoint, up to `nbytes`.
+
+    chain: digest of these bytes and of all segments before.
+    """
+
+    segment: str
+    nbytes: int
+    chain: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +110,8 @@ class Snapshot:
     sums: dict[str, list[float]]  # of the epoch in progress
     history: list[dict[str, Any]]
     seconds: float  # spent in earlier terms
+    done: list[int] = dataclasses.field(default_factory=list)  # units of the epoch in progress, by shard
+    ledger: Position | None = None  # where it says how the weights came about; None: there is none
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +139,7 @@ class Finished:
     reason: str
 
 
-Effect = Send | Tell | Restart | SendRows | Save | Note | Finished
+Effect = Send | Tell | Restart | Watch | Unwatch | SendRows | Averaged | Save | Note | Finished
 
 
 class Outbox:

@@ -1,18 +1,19 @@
 """The averaging servers of a run: what comes of what they say, and what is done when one is lost.
 
-The part of the master's machine between `work.py`, on which it builds, and `machine.py`. Where the master
-averages itself, nothing of it is used.
+The part of the master's machine between `stragglers.py`, on which it builds, and `machine.py`. Where the
+master averages itself, nothing of it is used.
 """
 
 from paramserver.effects import Effect, Restart
 from paramserver.served import Served
 from paramserver.servers import Heard
-from paramserver.work import Payloads, Work
+from paramserver.stragglers import Stragglers
+from paramserver.work import Payloads
 from ps_common import messages as m
 from ps_common.errors import PeerError, TimedOut, UsageError
 
 
-class Fleet(Work):
+class Fleet(Stragglers):
     """Work that averaging servers may take part in."""
 
     _lost_at = (-1, 0)  # the version at which averaging servers were lost last, and how often

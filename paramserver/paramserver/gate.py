@@ -1,32 +1,42 @@
 """What a contribution must be before anything of it counts."""
 
-import math
+from collections.abc import Collection, Mapping
 
 from paramserver.leases import Unit
 from ps_common.errors import PeerError
+from ps_common.figures import NAME_MAX, RESERVED, SUMS_MAX, wrong_sums
 from ps_common.job import Description
 from ps_common.messages import Plain, Push
 
-SUMS_MAX = 64  # metrics of a unit
-NAME_MAX = 256  # characters of a metric's name
-RESERVED = ("epoch", "samples", "train_loss", "evaluated")  # what else stands beside metrics in the history
+SAMPLES_MAX = 2**31  # of a contribution that itself says how many: so one does not drown all others
 
 
-def check_push(push: Push, unit: Unit, job: Description) -> dict[str, list[float]]:
-    """The metric sums of a contribution to `unit`. Raises `PeerError` where it cannot be one."""
+def check_push(
+    push: Push, unit: Unit, job: Description, known: Collection[str] = ()
+) -> dict[str, list[float]]:
+    """The metric sums of a contribution to `unit`. Raises `PeerError` where it cannot be one.
+
+    known: the metrics of the epoch so far. New names with every unit would fill memory and record.
+    """
     expected = samples_of(unit, job)
+    if unit.kind == "train" and job.has_open_samples:
+        expected = push.samples
+        if not 1 <= expected <= SAMPLES_MAX:
+            raise PeerError(f"{unit} must have 1 to {SAMPLES_MAX} samples, the contribution says {expected}")
     if push.samples != expected:
         raise PeerError(f"{unit} has {expected} samples, the contribution says {push.samples}")
-    sums = check_sums(push.sums)
-    if unit.kind != "initialise" and "loss" not in sums:
+    sums = check_sums(push.sums, job.figures)
+    if unit.kind == "train" and len({*known, *sums}) > SUMS_MAX:
+        raise PeerError(f"an epoch has at most {SUMS_MAX} metrics; {unit} brings others than those before")
+    if unit.kind != "initialise" and "loss" not in sums and job.own_loop is None:
         raise PeerError(f"the metric sums of {unit} have no loss")
-    if unit.kind != "initialise" and sums["loss"][1] != expected:
+    if unit.kind != "initialise" and "loss" in sums and sums["loss"][1] != expected:
         raise PeerError(f"the loss sums of {unit} are over {sums['loss'][1]:g} samples, not {expected}")
     return sums
 
 
 def samples_of(unit: Unit, job: Description) -> int:
-    """Number of samples that a unit goes through."""
+    """Number of samples that a unit goes through; 1 where nobody knows it before it is done."""
     if unit.kind == "train":
         return job.schedule.samples(unit.round, unit.shard)
     if unit.kind == "evaluate" and job.test_shards is not None:
@@ -34,15 +44,15 @@ def samples_of(unit: Unit, job: Description) -> int:
     return 0
 
 
-def check_sums(sums: Plain) -> dict[str, list[float]]:
-    """Metric sums by name: finite, numerator and denominator (at least 0). Raises `PeerError`."""
+def check_sums(sums: Plain, figures: Mapping[str, str]) -> dict[str, list[float]]:
+    """Metric sums by name, as many as the figure to be made of them takes. Raises `PeerError`."""
     if not isinstance(sums, dict) or len(sums) > SUMS_MAX:
         raise PeerError(f"metric sums are a dict of at most {SUMS_MAX} entries")
     for name, values in sums.items():
-        if not (isinstance(name, str) and isinstance(values, list) and len(values) == 2):
-            raise PeerError("metric sums are pairs of numbers by name")
+        if not (isinstance(name, str) and isinstance(values, list)):
+            raise PeerError("metric sums are lists of numbers by name")
         if name in RESERVED or len(name) > NAME_MAX:
             raise PeerError(f"no metric may be called {name[:NAME_MAX]!r}")
-        if not all(type(value) is float and math.isfinite(value) for value in values) or values[1] < 0:
-            raise PeerError(f"the metric sums of {name} are not two finite numbers, the second at least 0")
+        if wanted := wrong_sums(figures.get(name, "ratio"), values):
+            raise PeerError(f"the metric sums of {name} are not {wanted}")
     return sums

@@ -6,7 +6,8 @@ did them.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence, Set
 
 from ps_common.messages import NOT_SHARED
 
@@ -36,6 +37,7 @@ class Lease:
     sender: bytes
     deadline: float
     grant: int
+    given_at: float = 0.0
     slot: int = 0  # which of the worker's vectors to compute in
     is_here: bool = False  # the version lies there already
     descriptor: int = NOT_SHARED  # of the segment that holds the version
@@ -44,6 +46,7 @@ class Lease:
     is_announced: bool = False  # its Push is here
     offered: int = NOT_SHARED  # in it: the segment that the contribution lies in
     is_last: bool = False  # the worker takes no other after it
+    samples: int = 0  # that the Push said
     sums: dict[str, list[float]] = dataclasses.field(default_factory=dict)  # that the Push brought
 
     @property
@@ -53,22 +56,33 @@ class Lease:
 
 
 class Stage:
-    """The units of one stage: open, leased or done."""
+    """The units of one stage: open, leased or done.
 
-    def __init__(self, kind: str, round_: int, shards: Sequence[int]) -> None:
+    version: of the weights they begin with. rounds: by shard, of the schedule, where that is another number.
+    """
+
+    def __init__(
+        self, kind: str, version: int, shards: Sequence[int], rounds: Mapping[int, int] | None = None
+    ) -> None:
+        self.number = 0  # of all stages of this master
+        self.began_at = self.overdue_at = math.inf  # when units are looked at that take too long
         self.kind = kind
-        self.round = round_
-        self.units = {shard: Unit(kind, round_, shard) for shard in shards}
+        self.version = version
+        self.units = {shard: Unit(kind, rounds[shard] if rounds else version, shard) for shard in shards}
+        self.left_out: dict[int, tuple[Unit, str, bytes]] = {}  # with name and sender of who had them
+        self.announced: set[int] = set()  # shards of which anything may have come
         self._open = dict.fromkeys(shards)  # in order
         self._leases: dict[int, Lease] = {}  # by number
-        self._by_shard: dict[int, Lease] = {}
+        self._by_shard: dict[int, list[Lease]] = {}  # more than one where a unit is raced
         self.failures: dict[int, list[bytes]] = {}  # shard -> senders that failed at it
+        self.samples: dict[int, int] = {}  # shard -> as the first of its contributions said
         self.sums: dict[int, dict[str, list[float]]] = {}  # shard -> metric sums, of units that are done
+        self.done_by: dict[int, tuple[str, bytes]] = {}  # shard -> name and sender of who has done it
 
     @property
     def opens(self) -> int:
         """The version that closing this stage brings about."""
-        return self.round + 1 if self.kind == "train" else self.round
+        return self.version + 1 if self.kind == "train" else self.version
 
     @property
     def is_done(self) -> bool:
@@ -99,36 +113,57 @@ class Stage:
         return tuple(self._leases.values())
 
     def lease_of_shard(self, shard: int) -> Lease | None:
-        return self._by_shard.get(shard)
+        """The lease whose contribution is announced, or else the first."""
+        return max(self._by_shard.get(shard, ()), key=lambda lease: lease.is_announced, default=None)
+
+    def rivals(self, lease: Lease) -> tuple[Lease, ...]:
+        """The other leases of a lease's unit."""
+        return tuple(one for one in self._by_shard.get(lease.unit.shard, ()) if one is not lease)
 
     def lease(self, number: int) -> Lease | None:
         return self._leases.get(number)
 
     def begin(self, lease: Lease) -> None:
-        del self._open[lease.unit.shard]
+        self._open.pop(lease.unit.shard, None)
         self._leases[lease.number] = lease
-        self._by_shard[lease.unit.shard] = lease
+        self._by_shard.setdefault(lease.unit.shard, []).append(lease)
 
     def reopen(self, lease: Lease) -> None:
-        """The lease ended without a contribution; the unit is open again, before units never tried."""
-        self._end(lease)
-        self._open = {lease.unit.shard: None, **self._open}
+        """The lease ended without a contribution; the unit is open again, before units never tried.
 
-    def finish(self, lease: Lease) -> None:
-        """The lease's contribution is in."""
+        Unless somebody else has it, or has brought it.
+        """
+        self._end(lease)
+        shard = lease.unit.shard
+        if shard not in self._by_shard and shard not in self.sums:
+            self._open = {shard: None, **self._open}
+
+    def finish(self, lease: Lease, worker: str) -> None:
+        """The lease's contribution is in, of the worker of this name."""
         self._end(lease)
         self.sums[lease.unit.shard] = lease.sums
+        self.done_by[lease.unit.shard] = (worker, lease.sender)
+
+    def leave_out(self, lease: Lease, name: str) -> None:
+        """The stage is closed without a unit, which has been taken from who had it."""
+        shard = lease.unit.shard
+        self.left_out[shard] = (self.units.pop(shard), name, lease.sender)
+        del self._open[shard]
 
     def reopen_done(self) -> int:
         """What was contributed is lost: units that were done are open again; how many."""
         count = len(self.sums)
         self._open = {**dict.fromkeys(sorted(self.sums)), **self._open}
         self.sums.clear()
+        self.done_by.clear()
         return count
 
     def _end(self, lease: Lease) -> None:
         del self._leases[lease.number]
-        del self._by_shard[lease.unit.shard]
+        leases = self._by_shard[lease.unit.shard]
+        leases.remove(lease)
+        if not leases:
+            del self._by_shard[lease.unit.shard]
 
     def expired(self, now: float) -> list[Lease]:
         return [lease for lease in self._leases.values() if lease.deadline <= now]
@@ -153,26 +188,25 @@ def choose_shard(
     open_shards: Sequence[int],
     mine: set[int],
     holders: Mapping[int, set[bytes]],
-    failed_by_me: set[int],
+    busy: Set[bytes] = frozenset(),
 ) -> int | None:
     """The open shard an idle worker should take, or None if it had better wait.
 
     Data moves as little as possible: first a shard whose data the worker holds, then one that no living
-    worker holds, then one of a worker that has at least two open units waiting. A unit that the worker
-    has failed at comes last, for others may do better.
+    worker holds, then one of a worker that has at least two units before it: open ones, and for those who are
+    `busy` that in hand.
     """
-    candidates = [s for s in open_shards if s not in failed_by_me] or list(open_shards)
-    for shard in candidates:
+    for shard in open_shards:
         if shard in mine:
             return shard
-    for shard in candidates:
+    for shard in open_shards:
         if not holders.get(shard):
             return shard
-    waiting: dict[bytes, int] = {}
-    for shard in candidates:
+    waiting = dict.fromkeys(busy, 1)
+    for shard in open_shards:
         for sender in holders[shard]:
             waiting[sender] = waiting.get(sender, 0) + 1
-    for shard in reversed(candidates):  # the one its holder would come to last
+    for shard in reversed(open_shards):  # the one its holder would come to last
         if all(waiting[sender] >= 2 for sender in holders[shard]):
             return shard
     return None

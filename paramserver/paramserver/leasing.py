@@ -1,14 +1,17 @@
 """Who gets which unit, and when it is taken away again: the leases of the stage in progress."""
 
+import itertools
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
-from paramserver.leases import Lease, Stage, choose_shard
+from paramserver.leases import Lease, Stage, Unit, choose_shard
 from paramserver.members import Member, Members
+from paramserver.racing import UnitTimes
 from paramserver.settings import Settings
 from ps_common.errors import PeerError
 from ps_common.wire import checksum
 
+SITS_OUT_MAX = 32  # stages; then the member may show whether it is fast again
 TERM_BITS = 32  # a lease's number is the master's term, then a count that begins somewhere
 
 
@@ -17,16 +20,35 @@ class Leasing:
 
     term: which start of its master this is, so that numbers of different starts differ and grow.
     start: anything that differs from start to start, for a term that was never saved comes again.
+    samples_of: the size of a unit.
     """
 
-    def __init__(self, settings: Settings, term: int, start: str = "") -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        term: int,
+        start: str = "",
+        samples_of: Callable[[Unit], int] = lambda unit: 1,
+    ) -> None:
         self.stage: Stage | None = None
         self.units_lost = 0  # contributed, and lost with an averaging server
+        self.moved_at = -math.inf  # when there was a step of progress, on whichever unit
+        self.times = UnitTimes(settings)
+        self._samples_of = samples_of
         self._settings = settings
         first = checksum(start.encode()) >> (65 - TERM_BITS)  # in the lower half: there is room to count
         self.start = self._number = (term << TERM_BITS) + first
+        self._stages = 0
+        self._most_samples = 0  # of a unit of the stage
+        self._others, self._counted_at = 0, (0, -math.inf)  # at work who need not sit out, and when that was
         self._holders: dict[tuple[str, int], set[bytes]] = {}  # (split, shard) -> who has its rows
         self._own: dict[tuple[str, bytes], set[int]] = {}  # (split, sender) -> whose rows it has
+
+    def begin(self, stage: Stage, now: float) -> None:
+        """A stage begins."""
+        self._stages += 1
+        self.stage, stage.number, stage.began_at = stage, self._stages, now
+        self._most_samples = max(map(self._samples_of, stage.units.values()), default=0)
 
     @property
     def last_number(self) -> int:
@@ -44,9 +66,11 @@ class Leasing:
         summed first goes first, wherever its data lies.
         """
         stage = self.stage
-        if stage is None:
+        if stage is None or (not in_order and self._sits_out(stage, member, members, now)):
             return None
         own = None if in_order else self._own_open(stage, member)
+        if own is None and not in_order and not stage.failures:
+            own = self._first_unheld(stage, members)
         if own is not None:
             return self._lease(stage, own, member, grant, now)
         at_work = _at_work(members)
@@ -58,10 +82,34 @@ class Leasing:
             shard = self._suitable(stage, untried or shards, member, at_work)
         return None if shard is None else self._lease(stage, shard, member, grant, now)
 
+    def _sits_out(self, stage: Stage, member: Member, members: Members, now: float) -> bool:
+        """Whether others are so much faster that they had better take what is left: it was outrun of late.
+
+        Not where more is left than they can take soon, nor where they do not get on.
+        """
+        if stage.number >= member.sits_out_until:
+            return False
+        if self._counted_at != (stage.number, now):  # once for all who wait
+            self._counted_at = (stage.number, now)
+            self._others = sum(
+                stage.number >= one.sits_out_until and (one.is_ready or one.lease > 0) for one in members
+            )
+        limit_s = self.times.limit_s(stage.kind, self._most_samples)
+        return stage.open_count <= 2 * self._others and now < stage.began_at + 4 * limit_s
+
     def _own_open(self, stage: Stage, member: Member) -> int | None:
         """The first open shard whose rows the member has, unless somebody has failed at it."""
         own = self._own.get((_split_of(stage), member.sender), ())
         return min((s for s in own if stage.is_open(s) and s not in stage.failures), default=None)
+
+    def _first_unheld(self, stage: Stage, members: Members) -> int | None:
+        """The first open shard whose rows nobody at work has, found without a look at all the others."""
+        split = _split_of(stage)
+        for shard in stage.open_shards:
+            holders = map(members.get, self._holders.get((split, shard), ()))
+            if not any(one.is_ready or one.lease for one in holders if one is not None):
+                return shard
+        return None
 
     def may_try_next(self, member: Member, members: Members) -> bool:
         """Whether a member may take the open unit that is summed first."""
@@ -84,12 +132,14 @@ class Leasing:
             for s in shards
         }
         mine = {s for s in shards if member.sender in self._holders.get((split, s), ())}
-        return choose_shard(shards, mine, holders, set())
+        # Who has no rows yet has come to help; another one waits for its own to be open again.
+        busy = frozenset() if self._own.get((split, member.sender)) else {one.sender for one in stage.leases}
+        return choose_shard(shards, mine, holders, busy)
 
     def _lease(self, stage: Stage, shard: int, member: Member, grant: int, now: float) -> Lease:
         self._number += 1
         deadline = now + self._settings.lease_timeout_s
-        lease = Lease(self._number, stage.units[shard], member.sender, deadline, grant)
+        lease = Lease(self._number, stage.units[shard], member.sender, deadline, grant, now)
         stage.begin(lease)
         member.lease = member.last_lease = lease.number
         member.is_ready = False
@@ -107,18 +157,26 @@ class Leasing:
         lease = self.of(member)
         return lease if lease is not None and lease.number == number else None
 
-    def of_shard(self, shard: int) -> Lease:
-        """The lease of a shard that is leased."""
-        lease = self.stage.lease_of_shard(shard) if self.stage else None
-        if lease is None:
-            raise AssertionError(f"shard {shard} is not leased")
-        return lease
-
     def renew(self, lease: Lease, step: int, now: float) -> None:
         """The worker has come as far as `step`; progress moves the deadline, being alive does not."""
         if step > lease.step:
-            lease.step = step
+            lease.step, self.moved_at = step, now
             lease.deadline = now + self._settings.lease_timeout_s
+
+    def rivals(self, lease: Lease) -> tuple[Lease, ...]:
+        """The other leases of a lease's unit."""
+        return self.stage.rivals(lease) if self.stage else ()
+
+    def note_announced(self, lease: Lease, samples: int) -> int:
+        """Something of a unit may have come from now on. Returns of how many samples it counts as.
+
+        Those that were said first: the average may have begun with them. Where units are pure functions
+        that makes no difference.
+        """
+        if self.stage is None:
+            return samples
+        self.stage.announced.add(lease.unit.shard)
+        return self.stage.samples.setdefault(lease.unit.shard, samples)
 
     def failures_of(self, lease: Lease) -> list[bytes]:
         """Who has failed at a lease's unit so far, once an attempt."""
@@ -126,13 +184,15 @@ class Leasing:
             raise AssertionError(f"{lease.unit} ended with its stage")
         return self.stage.failures.setdefault(lease.unit.shard, [])
 
-    def finish(self, member: Member, lease: Lease) -> Stage:
+    def finish(self, member: Member, lease: Lease, now: float) -> Stage:
         """The contribution is in. Returns the stage it belongs to."""
         if self.stage is None:
             raise PeerError(f"{lease.unit} ended with its stage")
-        self.stage.finish(lease)
+        self.times.count(lease.unit.kind, self._samples_of(lease.unit), now - lease.given_at)
+        self.stage.finish(lease, member.name)
         member.lease, member.settled, member.is_ready = 0, lease.number, not lease.is_last
         member.units += 1
+        member.outrun_in_a_row = 0
         return self.stage
 
     def release(self, member: Member, lease: Lease) -> None:
@@ -140,6 +200,46 @@ class Leasing:
         member.lease = 0
         if self.stage is not None:
             self.stage.reopen(lease)
+
+    def overdue_at(self, lease: Lease) -> float:
+        """From when on somebody else may take a lease's unit, too."""
+        return lease.given_at + self.times.limit_s(lease.unit.kind, self._samples_of(lease.unit))
+
+    def raceable(self, blocked: Collection[Lease]) -> list[Lease]:
+        """Leases of units nobody else has, the most overdue first, but for those that wait their turn."""
+        stage = self.stage
+        if stage is None or stage.kind == "initialise" or not self.times.has(stage.kind):
+            return []
+        waiting = {one.number for one in blocked}
+        alone = [one for one in stage.leases if one.number not in waiting and not stage.rivals(one)]
+        return sorted(alone, key=self.overdue_at)
+
+    def race(
+        self, lease: Lease, idle: Mapping[bytes, Member], members: Members, grant: int, now: float
+    ) -> tuple[Member, Lease] | None:
+        """Lease a unit to one of the `idle`, too: to one that has its rows, or the first that may try."""
+        stage = self.stage
+        if stage is None:
+            return None
+        shard = lease.unit.shard
+        at_work = _at_work(members) if shard in stage.failures else set()
+        having = idle.keys() & self._holders.get((_split_of(stage), shard), set())
+        in_order = itertools.chain(sorted(map(idle.__getitem__, having), key=_by_join), idle.values())
+        chosen = next((one for one in in_order if self._may_try(stage, shard, one, at_work)), None)
+        return None if chosen is None else (chosen, self._lease(stage, shard, chosen, grant, now))
+
+    def forgive(self, seconds: float) -> None:
+        """Nobody was listened to for so long."""
+        self.moved_at += seconds
+        for lease in self.stage.leases if self.stage else ():
+            lease.deadline += seconds
+
+    def outrun(self, member: Member) -> None:
+        """Somebody else was faster: the more often in a row, the longer the member sits out."""
+        member.outrun += 1
+        member.outrun_in_a_row += 1
+        number = self.stage.number if self.stage else 0
+        member.sits_out_until = number + min(2 ** (member.outrun_in_a_row - 1), SITS_OUT_MAX)
 
     def forget(self, member: Member) -> None:
         """A member is gone, and its rows with it."""
@@ -167,6 +267,10 @@ class Leasing:
         expired = self.stage.expired(now)[:free] if self.stage else []
         holders = ((members.get(lease.sender), lease) for lease in expired)
         return [(member, lease) for member, lease in holders if member is not None]
+
+
+def _by_join(member: Member) -> int:
+    return member.number
 
 
 def _at_work(members: Members) -> set[bytes]:

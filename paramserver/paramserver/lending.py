@@ -17,10 +17,13 @@ from ps_common.memory import Memory, Unshared
 SLOTS = 2
 
 
-def borrow(exchange: Exchange, member: Member, lease: Lease, memory: Memory, nbytes: int) -> str:
+def borrow(
+    exchange: Exchange, member: Member, lease: Lease, memory: Memory, nbytes: int, samples: int = 0
+) -> str:
     """Take the contribution that lies in the lease's slot; returns why it cannot be seen, or nothing.
 
-    Raises `PeerError` for an offer that is no vector of that size.
+    samples: that it counts as, where that was not known before. Raises `PeerError` for an offer that is no
+    vector of that size.
     """
     lent, pid = member.vectors.get(lease.slot), member.join.pid
     if lent is None or lent.descriptor != lease.offered:
@@ -29,7 +32,7 @@ def borrow(exchange: Exchange, member: Member, lease: Lease, memory: Memory, nby
         except Unshared as error:
             return str(error)
         lent = member.vectors[lease.slot] = Lent(pid, lease.offered, vector)
-    exchange.lend(lease.unit.shard, lent)
+    exchange.lend(lease.unit.shard, lent, samples)
     member.lent[lease.slot] = lease.unit.shard
     return ""
 

@@ -13,20 +13,36 @@ from pathlib import Path
 
 import zmq
 
-from paramserver import checkpoint
 from paramserver.averagers import Averagers
-from paramserver.effects import Effect, Finished, Note, Restart, Save, Send, SendRows, Snapshot, Tell
+from paramserver.effects import (
+    Averaged,
+    Effect,
+    Finished,
+    Note,
+    Restart,
+    Save,
+    Send,
+    SendRows,
+    Snapshot,
+    Tell,
+    Unwatch,
+    Watch,
+)
+from paramserver.ledger import Header, Ledger
 from paramserver.log import LiveDisplay, Log
 from paramserver.machine import Master
 from paramserver.record import Record
+from paramserver.saving import Writer
 from paramserver.serving import Serving
 from paramserver.settings import Settings
+from paramserver.watched import Watched
 from ps_common import address, sockets
 from ps_common import messages as m
 from ps_common.arrays import HostArray
 from ps_common.errors import PeerError
 from ps_common.files import write_whole
 from ps_common.job import Description, Job
+from ps_common.loop_job import LoopJob
 from ps_common.shared_memory import SharedMemory
 from ps_common.signals import WakePipe
 from ps_common.sockets import Socket
@@ -40,7 +56,7 @@ class Loop:
     """Serves one run until it is over."""
 
     def __init__(
-        self, job: Job, description: Description, settings: Settings, serving: Serving, log: Log,
+        self, job: Job | LoopJob, description: Description, settings: Settings, serving: Serving, log: Log,
         run: str, snapshot: Snapshot | None,
     ) -> None:  # fmt: skip
         self.record = Record()
@@ -52,6 +68,7 @@ class Loop:
         self._memory = SharedMemory(is_shared=settings.transport != "tcp" or serving.averagers > 1)
         self._sources = {"train": job.train, "test": job.test}
         self._wake = WakePipe(serving.leave_with)
+        self._watched = Watched()
         self._context = zmq.Context(io_threads=1)
         self._socket, self._bound = sockets.router(self._context, serving.bind, FLUSH_MS)
         self.address = serving.advertise or address.reachable(self._bound)
@@ -60,9 +77,10 @@ class Loop:
         addresses = self._connect(serving)
         self.master = Master(description, settings, run, time.monotonic(), snapshot, self._memory, addresses)
         self._written: list[Note] = []
-        self._writer: checkpoint.Writer | None = None
+        self._writer: Writer | None = None
         if serving.checkpoint_folder is not None:
-            self._writer = checkpoint.Writer(serving.checkpoint_folder, self._on_written)
+            ledger = self._ledger(serving.checkpoint_folder, snapshot) if settings.keeps_ledger else None
+            self._writer = Writer(serving.checkpoint_folder, self._on_written, ledger)
 
     def run(self) -> Finished:
         """Serve until the run is over; close everything, whatever happens."""
@@ -87,6 +105,7 @@ class Loop:
     def _serve(self, display: LiveDisplay | None) -> None:
         waiting = sockets.Waiting()
         waiting.add(self._wake.fileno())
+        waiting.add(self._watched.fileno())
         for socket in (self._socket, *self._servers):
             waiting.add(socket)
         while self.outcome is None:
@@ -100,6 +119,8 @@ class Loop:
                 if server in ready:
                     self._hear(index, server)
             now = time.monotonic()
+            for sender in self._watched.ended() if self._watched.fileno() in ready else ():
+                self._perform(self.master.ended(sender, now))
             if now >= self.master.next_deadline():
                 self._look_after_averagers(now)
                 self._perform(self.master.tick(now))
@@ -107,8 +128,8 @@ class Loop:
             if (self._wake.signal is not None or is_orphan) and self._asked_at is None:
                 self._asked_at = now
                 self._perform(self.master.stop(now))
-            while self._written:
-                self._take_note(self._written.pop(0))
+            if self._written:
+                self._tell_written(now)
             if display is not None:
                 display.refresh(now)
 
@@ -172,6 +193,13 @@ class Loop:
         if self._averagers is not None:
             self._averagers.restart(effect.server)
 
+    def _watch(self, effect: Watch) -> None:
+        if not self._watched.add(effect.sender, effect.pid):
+            self._perform(self.master.ended(effect.sender, time.monotonic()))
+
+    def _unwatch(self, effect: Unwatch) -> None:
+        self._watched.remove(effect.sender)
+
     def _send_rows(self, effect: SendRows) -> None:
         """Answer a Fetch: the only place where the master reads data."""
         fetch = effect.fetch
@@ -190,8 +218,27 @@ class Loop:
             number = checksum(*(payload.data for payload in payloads))
             self._send_frames(effect.to, m.Rows(fetch.split, fetch.shard, block, number), payloads)
 
-    def _save(self, effect: Save) -> None:
+    def _ledger(self, folder: Path, snapshot: Snapshot | None) -> Ledger:
+        """Where this start of the master accounts for what it averages."""
+        master = self.master
+        header = Header(
+            run=master.run,
+            term=master.term,
+            job_digest=master.job.digest,
+            chunk_bytes=master.settings.chunk_bytes,
+            servers=max(1, len(master.exchange.servers)),
+            continues=snapshot.ledger if snapshot is not None else None,
+        )
+        return Ledger(folder, header)
+
+    def _account(self, effect: Averaged) -> None:
         if self._writer is not None:
+            self._writer.add(effect)
+
+    def _save(self, effect: Save) -> None:
+        if self._writer is None:
+            self._perform(self.master.saved(time.monotonic()))
+        else:
             snapshot = dataclasses.replace(
                 effect.snapshot, vector=effect.snapshot.vector[:], seconds=self._train_seconds()
             )
@@ -210,6 +257,12 @@ class Loop:
                 Note("checkpoint", f"a checkpoint could not be written: {error}", {}, urgent=True)
             )
         self._wake.wake()
+
+    def _tell_written(self, now: float) -> None:
+        while self._written:
+            self._take_note(self._written.pop(0))
+        if self._writer is not None and self._writer.is_idle:
+            self._perform(self.master.saved(now))
 
     def _take_note(self, note: Note) -> None:
         self.record.take(note)
@@ -258,6 +311,7 @@ class Loop:
         if self._averagers is not None:
             self._averagers.close()
         self._memory.close()
+        self._watched.close()
         self._wake.close()
         if self._serving.address_file is not None:
             with contextlib.suppress(OSError):
@@ -268,7 +322,10 @@ _PERFORM: dict[type, Callable[..., None]] = {
     Send: Loop._send,
     Tell: Loop._tell,
     Restart: Loop._restart,
+    Watch: Loop._watch,
+    Unwatch: Loop._unwatch,
     SendRows: Loop._send_rows,
+    Averaged: Loop._account,
     Save: Loop._save,
     Note: Loop._take_note,
     Finished: Loop._finish,

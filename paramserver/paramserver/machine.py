@@ -1,18 +1,19 @@
 """The master, as a state machine: messages, time and signals in, effects out.
 
 It decides who is a member, when to wait, when to save and when the run is over; `fleet.py`, on which it
-builds, decides about averaging servers, and `work.py` about units, rounds and weights. None must know
-sockets, files, clocks or what a model computes; the same object runs behind a ROUTER socket and in a
-simulated network.
+builds, decides about averaging servers, `stragglers.py` about units that take too long, and `work.py` about
+units, rounds and weights. None must know sockets, files, clocks or what a model computes; the same object
+runs behind a ROUTER socket and in a simulated network.
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
-from paramserver.effects import Effect, Finished, Save, SendRows, Snapshot
+from paramserver.effects import Effect, Finished, Save, SendRows, Snapshot, Unwatch, Watch
 from paramserver.fleet import Fleet
-from paramserver.members import Member, refusal_of
+from paramserver.members import LAST_WORDS_S, Member, refusal_of
 from paramserver.pacing import Saving, Waiting
 from paramserver.progress import Progress
 from paramserver.served import Served
@@ -24,6 +25,8 @@ from ps_common.job import Description
 from ps_common.memory import Heap, Memory
 
 TICK_S = 0.25  # how fine deadlines are kept; a fraction of the shortest promise
+OVERSLEPT_S = 1.0  # a turn that took so long, or a process that was stopped
+NAMED_MAX = 8  # workers that are named one by one
 
 
 class Master(Fleet):
@@ -50,9 +53,10 @@ class Master(Fleet):
         self.seconds_before = 0.0  # trained in earlier terms
         self._waiting = Waiting(settings, now)
         self._saving = Saving(settings, now)
-        self._next_tick = now
+        self._next_tick = self.leasing.moved_at = now
         self._wish: m.Stop | None = None  # asked to stop: no more leases, and this when the units are in
         self._stop: m.Stop | None = None  # the run is over
+        self._is_saved = False  # what it came to is on disk, so everyone may go home
         self._stop_deadline = math.inf
         self._is_finished = False
         self._back_by = -math.inf  # until then workers of the term before may say that they are still there
@@ -69,7 +73,7 @@ class Master(Fleet):
             member.seen_at = now
         try:
             if self._stop is not None and not isinstance(message, m.Leave):
-                self._outbox.send(sender, self._stop)  # whatever it is, it comes too late
+                self._answer_at_the_end(sender, message, self._stop)
             elif isinstance(message, m.Join):
                 self._on_join(sender, message, now)
             elif member is not None:
@@ -88,24 +92,48 @@ class Master(Fleet):
 
     def tick(self, now: float) -> list[Effect]:
         """Let time pass: find the silent and the stuck, give up waiting, save what is due."""
+        overslept = now - self._next_tick
+        if overslept >= OVERSLEPT_S:  # what was not heard meanwhile was no silence of others
+            self.members.forgive(overslept, now)
+            self.leasing.forgive(overslept)
+            self._waiting.forgive(overslept)
         self._next_tick = now + TICK_S
-        for member in self.members.silent_since(now - self.settings.liveness_timeout_s):
-            text = f"{member.name} is lost: not heard of for {now - member.seen_at:.1f} s"
-            self._outbox.note("loss", text, worker=member.name, urgent=True)
+        for member, why in self.members.lost(now, self.settings.liveness_timeout_s):
+            self._outbox.note("loss", f"{member.name} is lost: {why}", worker=member.name, urgent=True)
             self._drop(member)
         if self._stop is None:
             self._revoke_stuck(now)
             self._look_after_servers(now)
             self._assign(now)
             self._wait(now)
+            self._give_up_if_stuck(now)
+            self._look_after_the_slow(now)
             self._save_if_due(now)
             self._stop_if_drained(now)
+        elif not self._is_saved and now >= self._stop_deadline - self.settings.shutdown_timeout_s / 4:
+            text = "the last checkpoint takes too long: ending without it"
+            self._outbox.note("checkpoint", text, urgent=True)
+            self._send_home(now, self._stop)
         self._finish_if_alone(now)
+        return self._outbox.take()
+
+    def ended(self, sender: bytes, now: float) -> list[Effect]:
+        """The process of a worker has ended. What it has sent before is still to be heard."""
+        member = self.members.get(sender)
+        if member is not None:
+            member.ended_at = now
+            self._next_tick = min(self._next_tick, now + LAST_WORDS_S)
+        return self._outbox.take()
+
+    def saved(self, now: float) -> list[Effect]:
+        """All that was to be saved is on disk, or cannot be."""
+        if self._stop is not None and not self._is_saved:
+            self._send_home(now, self._stop)
         return self._outbox.take()
 
     def next_deadline(self) -> float:
         """When `tick` wants to be called, unless a message comes first."""
-        return math.inf if self._is_finished else self._next_tick
+        return math.inf if self._is_finished else min(self._next_tick, self.overdue_at)
 
     def stop(self, now: float, exit_code: int = 0, reason: str = "asked to stop") -> list[Effect]:
         """Lease nothing more; when the units in hand are in, save and send everyone home."""
@@ -134,15 +162,18 @@ class Master(Fleet):
             member.lent = self._left_lent.pop(sender, {})
             text = f"{member.name} joined from {join.host} (pid {join.pid}, {join.device})"
             self._outbox.note("join", text, worker=member.name)
+            if join.place == self.memory.home != "":
+                self._outbox.put(Watch(sender, join.pid))
         elif member.last_lease > member.joined_lease:
             self._reset(member)  # it has begun anew
+        member.stretch = self._stretch
         member.last_lease = member.joined_lease = self.leasing.last_number
         welcome = m.Welcome(
             worker=member.name,
             run=self.run,
             term=self.term,
             job=self.job.to_plain(),
-            heartbeat_interval_s=self.settings.heartbeat_interval_s,
+            heartbeat_interval_s=self._alive.heartbeat_interval_s,
             retry_s=self.settings.retry_s,
             pid=self.memory.pid,
             lease=member.last_lease,
@@ -151,8 +182,16 @@ class Master(Fleet):
             window=self.settings.window,
             pull_window=self.settings.pull_window,
             servers=self.exchange.servers,
+            layout=self._own_layout,
         )
         self._outbox.send(sender, welcome)
+
+    @property
+    def _own_layout(self) -> m.Plain:
+        """The layout of the weights, for workers that bring their own arrays to hold against it."""
+        layout = self.canonical.layout
+        is_wanted = self.job.own_loop is not None and self.progress.version >= 0
+        return layout.to_plain() if is_wanted and layout is not None else None
 
     def _on_ready(self, member: Member, message: m.Ready, payloads: Payloads, now: float) -> None:
         lease = self.leasing.of(member)
@@ -160,8 +199,12 @@ class Master(Fleet):
             member.version = message.version
             self._send_lease(member, lease)  # it was lost on its way
         elif message.lease >= member.last_lease:
+            if not member.is_ready:  # as opposed to saying so again
+                self.leasing.moved_at = now
             member.version, member.ahead, member.is_ready = message.version, -1, True
         elif member.settled != member.last_lease:  # it never had a lease that has ended since
+            text = f"{member.name} has not got its last lease, as when its connection broke: it joins again"
+            self._outbox.note("loss", text, worker=member.name)
             self._drop(member)
             self._outbox.send(member.sender, m.Rejoin())
 
@@ -177,7 +220,16 @@ class Master(Fleet):
             self.leasing.renew(lease, message.step, now)
         elif message.lease:
             self._settle(member, message.lease)
-        self._outbox.send(member.sender, m.Alive(self.term))
+        member.stretch = self._stretch
+        self._outbox.send(member.sender, self._alive)
+
+    @property
+    def _stretch(self) -> float:
+        return self.members.stretch(self.settings.heartbeat_interval_s)
+
+    @property
+    def _alive(self) -> m.Alive:
+        return m.Alive(self.term, self._stretch * self.settings.heartbeat_interval_s)
 
     def _on_failed(self, member: Member, message: m.Failed, payloads: Payloads, now: float) -> None:
         lease = self.leasing.current(member, message.lease)
@@ -198,6 +250,7 @@ class Master(Fleet):
             self._left_lent[member.sender] = member.lent
         self.leasing.forget(member)
         self.members.remove(member)
+        self._outbox.put(Unwatch(member.sender))
 
     # -- waiting, saving, ending ----------------------------------------------------------------------
 
@@ -209,25 +262,52 @@ class Master(Fleet):
     def is_ending(self) -> bool:
         return self.is_over or self._wish is not None
 
+    @property
+    def _workers_wanted(self) -> int:
+        at_start = self.settings.workers_at_start if self.started_at is None else None
+        return at_start or self.settings.workers_min
+
+    @property
+    def is_waiting(self) -> bool:
+        return len(self.members) < self._workers_wanted
+
     def _may_begin(self, now: float) -> bool:
         if self.started_at is not None:
-            return True
-        if len(self.members.idle) < self.settings.workers_min:
+            return not self.is_waiting
+        if len(self.members.idle) < self._workers_wanted:
             return False
+        here = f"{len(self.members)} of {self._workers_wanted} workers here"
         self.started_at = now
         self._saving.start(now)
-        here = f"{len(self.members)} of {self.settings.workers_min} workers here"
         self._outbox.note("start", f"{here}; {self._position()}")
         return True
 
     def _wait(self, now: float) -> None:
-        """Wait for workers before the start, or when all are gone; say so, and give up after a while."""
-        wanted = self.settings.workers_min if self.started_at is None else 1
+        """Wait for workers where there are too few; say so, and give up after a while."""
+        wanted = self._workers_wanted
         text = self._waiting.look(len(self.members), wanted, now)
         if text:
             self._outbox.note("waiting", text)
         if self._waiting.is_over(now):
             self._end(now, TimedOut.exit_code, self._waiting.last_words(len(self.members), wanted))
+
+    def _give_up_if_stuck(self, now: float) -> None:
+        """Enough workers are here, and alive, and nothing moves: somebody hangs whom nobody can relieve."""
+        if self.is_waiting or self.is_ending:
+            self.leasing.moved_at = now
+        elif now >= self.leasing.moved_at + self.settings.stall_timeout_s:
+            doing = [self._doing(member) for member in itertools.islice(self.members, NAMED_MAX)]
+            more = len(self.members) - len(doing)
+            doing += [f"and {more} more"] if more else []
+            text = f"no progress for {self.settings.stall_timeout_s:g} s: {'; '.join(doing)}"
+            self._end(now, TimedOut.exit_code, text)
+
+    def _doing(self, member: Member) -> str:
+        """What a member is at, for a person who looks for the one that hangs."""
+        lease, who = self.leasing.of(member), f"{member.name} ({member.join.host}, pid {member.join.pid})"
+        if lease is not None:
+            return f"{who} has {lease.unit}, at step {lease.step}"
+        return f"{who} {'waits for a unit' if member.is_ready else 'has not said that it is ready'}"
 
     def snapshot(self) -> Snapshot | None:
         """The run as it stands at the last closed version; None before the weights are initialised."""
@@ -246,12 +326,13 @@ class Master(Fleet):
             sums={name: list(values) for name, values in progress.sums.items()},
             history=[dict(entry) for entry in progress.history],
             seconds=self.seconds_before,
+            done=list(progress.done),
         )
 
     def _resume(self, snapshot: Snapshot) -> None:
         sums = {name: list(values) for name, values in snapshot.sums.items()}
         history = [dict(entry) for entry in snapshot.history]
-        self.progress = Progress(snapshot.version, snapshot.samples, sums, history)
+        self.progress = Progress(snapshot.version, snapshot.samples, sums, history, list(snapshot.done))
         self.seconds_before = snapshot.seconds
         self._saving.saved(snapshot.version, self._saving.saved_at)
         vector = snapshot.vector
@@ -272,11 +353,13 @@ class Master(Fleet):
         if self._saving.is_due(self.progress.version, now):
             self._save(now)
 
-    def _save(self, now: float) -> None:
+    def _save(self, now: float) -> bool:
+        """Save, if there is anything to save yet."""
         snapshot = self.snapshot()
         if snapshot is not None:
             self._saving.saved(snapshot.version, now)
             self._outbox.put(Save(snapshot))
+        return snapshot is not None
 
     def _stop_if_drained(self, now: float) -> None:
         """Asked to stop: the run ends when the units in hand are in, or have taken too long."""
@@ -288,22 +371,39 @@ class Master(Fleet):
             self._end(now, self._wish.exit_code, self._wish.reason)
 
     def _end(self, now: float, exit_code: int, reason: str) -> None:
-        """The run is over: save, and send everyone home."""
+        """The run is over: save, and send everyone home once that is safe.
+
+        Not before: a master that is killed in between finds its workers still there when it comes back.
+        """
         if self._stop is not None:
             return
-        self._save(now)
-        self._stop = m.Stop(exit_code, reason[:1000])
+        version = -1 if self.job.own_loop is None else self.progress.version
+        self._stop = m.Stop(exit_code, reason[:1000], version)
         self._stop_deadline = now + self.settings.shutdown_timeout_s / 2
+        if not self._save(now):
+            self._send_home(now, self._stop)
+
+    def _answer_at_the_end(self, sender: bytes, message: m.Message, stop: m.Stop) -> None:
+        """Whatever it is, it comes too late."""
+        if isinstance(message, m.Pull) and self.job.own_loop is not None:
+            self.exchange.pull(sender, message.version, message.chunks)
+        elif self._is_saved:
+            self._outbox.send(sender, stop)
+        elif isinstance(message, m.Heartbeat):
+            self._outbox.send(sender, self._alive)
+
+    def _send_home(self, now: float, stop: m.Stop) -> None:
+        self._is_saved = True
         for member in self.members:
-            self._outbox.send(member.sender, self._stop)
-        if isinstance(self.exchange, Served):
-            self.exchange.stop(self._stop.reason)
+            self._outbox.send(member.sender, stop)
         self._finish_if_alone(now)
 
     def _finish_if_alone(self, now: float) -> None:
         is_alone = (not len(self.members) and now >= self._back_by) or now >= self._stop_deadline
-        if self._stop is not None and is_alone and not self._is_finished:
+        if self._stop is not None and self._is_saved and is_alone and not self._is_finished:
             self._is_finished = True
+            if isinstance(self.exchange, Served):  # not before: somebody may still pull the last weights
+                self.exchange.stop(self._stop.reason)
             self._outbox.put(Finished(self._stop.exit_code, self._stop.reason))
 
     @staticmethod

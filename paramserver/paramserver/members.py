@@ -17,6 +17,8 @@ from ps_common.errors import DataError, JobMismatch, ProtocolMismatch, TimedOut,
 from ps_common.messages import Join, Push
 
 NAME_MAX = 200  # leaves room for a number within what the protocol allows a name
+LAST_WORDS_S = 0.1  # for what a process that has ended has sent before, a goodbye perhaps
+HEARTBEATS_MAX = 2000.0  # a second, of all members together: a sixth of what one process can answer
 GONE_MAX = 10_000  # whoever joins and leaves all the time must not fill memory
 
 
@@ -28,6 +30,8 @@ class Member:
     name: str
     join: Join
     seen_at: float
+    stretch: float = 1.0  # by how much its heartbeats are rarer than usual, as it was told
+    ended_at: float | None = None  # its process, which is on this machine
     number: int = 0  # of its join
     idle: dict[bytes, "Member"] = dataclasses.field(default_factory=dict, repr=False)  # of all members
     lease: int = 0  # the lease in hand; 0: none
@@ -38,6 +42,10 @@ class Member:
     version: int = -1  # of the weights it holds
     ahead: int = -1  # the version it has begun to pull before its lease
     units: int = 0
+    raced: int = 0  # units that took so long that others took them, too
+    outrun: int = 0  # units that others were faster with
+    outrun_in_a_row: int = 0
+    sits_out_until: int = 0  # the number of the stage; before, others had better take the last units
     samples: int = 0
     compute_s: float = 0.0
     wait_s: float = 0.0
@@ -73,6 +81,7 @@ class Member:
             "pid": self.join.pid,
             "device": self.join.device,
             "units": self.units,
+            "units_outrun": self.outrun,
             "samples": self.samples,
             "transport": self.transport,
             "rejections": self.rejections,
@@ -123,9 +132,27 @@ class Members:
         """Those that are ready, in the order in which they joined."""
         return sorted(self.idle.values(), key=lambda member: member.number)
 
-    def silent_since(self, moment: float) -> list[Member]:
-        """Members not heard of after `moment`."""
-        return [member for member in self if member.seen_at < moment]
+    def stretch(self, interval_s: float) -> float:
+        """By how much heartbeats are to be rarer than every `interval_s`, for the master answers all."""
+        return max(1.0, len(self) / (HEARTBEATS_MAX * interval_s))
+
+    def forgive(self, seconds: float, now: float) -> None:
+        """Nobody was listened to for so long."""
+        for member in self:
+            member.seen_at = min(now, member.seen_at + seconds)
+
+    def lost(self, now: float, timeout_s: float) -> list[tuple[Member, str]]:
+        """Who is gone and why: not heard of for so long, or its process has ended a moment ago.
+
+        Whose heartbeats are rarer may be silent for as many of them.
+        """
+        found = []
+        for member in self:
+            if member.ended_at is not None and now >= member.ended_at + LAST_WORDS_S:
+                found.append((member, f"its process {member.join.pid} has ended"))
+            elif member.seen_at < now - timeout_s * member.stretch:
+                found.append((member, f"not heard of for {now - member.seen_at:.1f} s"))
+        return found
 
     def records(self) -> list[dict[str, Any]]:
         return [member.record() for member in [*self.gone, *self]]

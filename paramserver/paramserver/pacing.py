@@ -23,6 +23,11 @@ class Waiting:
         self._shown = here
         return f"waiting for workers: {here} of {wanted} workers here"
 
+    def forgive(self, seconds: float) -> None:
+        """Nobody could have come for so long."""
+        if self._since is not None:
+            self._since += seconds
+
     def is_over(self, now: float) -> bool:
         """Whether there have been too few for too long."""
         return self._since is not None and now - self._since >= self._timeout_s

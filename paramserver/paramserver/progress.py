@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 from paramserver.leases import Stage, add_sums
+from ps_common.figures import figure
 from ps_common.job import Description
 
 
@@ -14,23 +15,34 @@ class Progress:
     version: rounds averaged so far; -1 before the weights are initialised.
     sums: metric sums of the training units of the epoch in progress.
     history: one entry an epoch that is complete: `epoch`, `loss`, metrics, `samples`.
+    done: by shard, its units of the epoch in progress that are averaged; empty: all there were in the rounds
+        since it began.
     """
 
     version: int = -1
     samples: int = 0
     sums: dict[str, list[float]] = dataclasses.field(default_factory=dict)
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    done: list[int] = dataclasses.field(default_factory=list)
 
     def next_stage(self, job: Description) -> Stage | None:
         """The stage that follows from where the run stands; None when it is finished."""
-        schedule = job.schedule
         if self.version < 0:
             return Stage("initialise", 0, (0,))
         if self._evaluation_is_due(job) and job.test_shards is not None:
             return Stage("evaluate", self.version, range(job.test_shards.count))
-        if self.version >= schedule.rounds:
+        if len(self.history) >= job.plan.epochs:
             return None
-        return Stage("train", self.version, schedule.units(self.version))
+        schedule, first = job.schedule, len(self.history) * job.schedule.rounds_per_epoch
+        done = self._done(job)
+        rounds = {s: first + n for s, n in enumerate(done) if n < schedule.rounds_of(s)}
+        return Stage("train", self.version, tuple(rounds), rounds)
+
+    def _done(self, job: Description) -> list[int]:
+        schedule = job.schedule
+        since = self.version - len(self.history) * schedule.rounds_per_epoch
+        shards = range(schedule.shards.count)
+        return list(self.done) or [min(since, schedule.rounds_of(s)) for s in shards]
 
     def close(self, stage: Stage, job: Description) -> dict[str, Any] | None:
         """Count a stage that is done. Returns the history entry of the epoch that it completed, if it did."""
@@ -38,17 +50,21 @@ class Progress:
             self.version = 0
             return None
         if stage.kind == "evaluate":
-            self.history[-1] |= _values(stage.total()) | {"evaluated": True}
+            self.history[-1] |= _values(stage.total(), job) | {"evaluated": True}
             return self.history[-1]
         add_sums(self.sums, stage.total())
-        self.samples += sum(job.schedule.samples(stage.round, shard) for shard in stage.units)
-        self.version = stage.round + 1
-        if not job.schedule.ends_epoch(stage.round):
+        self.done = self._done(job)
+        for shard, unit in stage.units.items():
+            self.samples += stage.samples.get(shard, job.schedule.samples(unit.round, shard))
+            self.done[shard] += 1
+        self.version = stage.version + 1
+        if any(n < job.schedule.rounds_of(shard) for shard, n in enumerate(self.done)):
             return None
+        self.done = [0] * len(self.done)
         return self._close_epoch(job)
 
     def _close_epoch(self, job: Description) -> dict[str, Any] | None:
-        values = _values(self.sums)
+        values = _values(self.sums, job)
         if job.test is not None:
             values = {"train_loss": values["loss"]}
         entry = {"epoch": len(self.history) + 1, "samples": self.samples, **values}
@@ -60,7 +76,7 @@ class Progress:
         """Whether the last complete epoch is one to evaluate and is not evaluated yet."""
         if job.test is None or not self.history or self.history[-1].get("evaluated"):
             return False
-        at_its_end = self.version == len(self.history) * job.schedule.rounds_per_epoch
+        at_its_end = not any(self._done(job))
         is_last = len(self.history) == job.plan.epochs
         return at_its_end and (is_last or len(self.history) % job.plan.evaluate_every == 0)
 
@@ -73,9 +89,10 @@ class Progress:
         return {}
 
 
-def _values(sums: dict[str, list[float]]) -> dict[str, float]:
-    """Metric values: the first sum divided by the second; what counted nothing has none."""
-    return {name: float(pair[0] / pair[1]) for name, pair in sums.items() if pair[1]}
+def _values(sums: dict[str, list[float]], job: Description) -> dict[str, float]:
+    """What the job makes of sums; what counted nothing has no figure."""
+    found = {name: figure(job.figures.get(name, "ratio"), totals) for name, totals in sums.items()}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def epoch_text(entry: dict[str, object], epochs: int) -> str:

@@ -8,7 +8,19 @@ from paramserver.effects import Note
 from paramserver.machine import Master
 
 EVENTS_MAX = 10_000  # a run of months must not fill memory with what happened in it
-RECORDED = ("join", "leave", "loss", "release", "rejection", "refusal", "failure", "waiting", "checkpoint")
+RECORDED = (
+    "join",
+    "leave",
+    "loss",
+    "release",
+    "slow",
+    "left-out",
+    "rejection",
+    "refusal",
+    "failure",
+    "waiting",
+    "checkpoint",
+)
 
 
 @dataclasses.dataclass

@@ -3,16 +3,19 @@
 A chunk is the atom: it is closed when every shard of the round has delivered it. A chunk that comes
 before its turn is held; the grants see to it that what is held stays within a budget, whatever the number
 of workers. A contribution that lies in shared memory is lent whole, and summed when the round finishes or
-its memory is wanted back. This file decides which bytes may come and adds them up; who sends them it
-need not know.
+its memory is wanted back. This file decides which bytes may come and adds them up, and knows what was
+added by its digest; who sends it, it need not know.
 """
 
+import bisect
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
+import xxhash
 
-from paramserver.averaging import Mean, factors
+from paramserver import digests
+from paramserver.averaging import Mean, factors, relative
 from ps_common.arrays import HostArray
 from ps_common.errors import PeerError
 from ps_common.layout import ChunkSpan
@@ -34,6 +37,7 @@ class Round:
     """The average of the contributions of `shards`, into the flat vector `out`.
 
     shards: in summing order; samples: of each, all positive; spans: the chunks of the vector.
+    keeps_digests: whether to say in the end what was averaged.
     """
 
     def __init__(
@@ -44,19 +48,28 @@ class Round:
         out: HostArray,
         window: int,
         budget_bytes: int,
+        keeps_digests: bool = False,
     ) -> None:
         self.out = out
         self._spans = spans
         self._place = {shard: i for i, shard in enumerate(shards)}
+        self._count = len(self._place)
+        self._left_out: set[int] = set()  # places
+        self._next = [0 for _ in spans]  # the place whose part of a chunk is summed next
         self._factors = factors(samples)
+        self._weighed: dict[int, int] = {}  # by place: samples that were known only with the contribution
         self._window = window
         self._budget_bytes = budget_bytes
         self._means = [Mean(span.of(out)) for span in spans]
         self._held: list[dict[int, HostArray]] = [{} for _ in spans]  # by place
         self._lent: set[tuple[int, int]] = set()  # (chunk, place) of what is held in others' memory
+        self._keeps_digests = keeps_digests
+        self._checksums: list[dict[int, int]] = [{} for _ in spans]  # by place, as far as they are known
         self._missing = {shard: set(range(len(spans))) for shard in shards}
         self._granted: dict[int, set[int]] = {}  # announced shards only
-        self._wanting: set[int] = set()  # announced shards with chunks that are not granted yet
+        self._wanting: list[int] = []  # places of announced shards with chunks not granted yet, in order
+        self._shards = tuple(shards)
+        self._least_bytes = min((span.nbytes for span in spans), default=0)  # of a chunk
         self.held_bytes = 0  # of chunks that wait for their turn, in memory of the round's own
         self.granted_bytes = 0  # of chunks that may come and have not
         self._left = len(spans) * len(self._place)  # chunks of all contributions still to come
@@ -64,6 +77,10 @@ class Round:
     def has(self, shard: int) -> bool:
         """Whether a shard is of this round."""
         return shard in self._place
+
+    def has_begun(self, shard: int) -> bool:
+        """Whether anything of a shard's contribution is here."""
+        return len(self._missing[shard]) < len(self._spans)
 
     def is_delivered(self, shard: int) -> bool:
         """Whether every chunk of a shard's contribution is here."""
@@ -78,11 +95,15 @@ class Round:
         """Whether a chunk of `out` is the average already."""
         return self._means[index].is_closed
 
+    def weigh(self, shard: int, samples: int) -> None:
+        """Count a contribution that is to come as so many samples; once more: as the first time."""
+        self._weighed.setdefault(self._place[shard], samples)
+
     def announce(self, shard: int, granted: Iterable[int] = ()) -> None:
         """A contribution is ready to come, `granted` of its chunks unasked. Again after a loss."""
         self.withdraw(shard)
         self._granted[shard] = set()
-        self._wanting.add(shard)
+        bisect.insort(self._wanting, self._place[shard])
         self._grant(shard, self._missing[shard].intersection(granted))
 
     def granted(self, shard: int) -> tuple[int, ...]:
@@ -98,25 +119,42 @@ class Round:
         """What may still be held."""
         return max(0, self._budget_bytes - self.held_bytes - self.granted_bytes)
 
+    def leave_out(self, shard: int) -> None:
+        """Close the round without a contribution, of which nothing has come; once more: no difference."""
+        if shard not in self._place:
+            return
+        if self.has_begun(shard):
+            raise AssertionError(f"something of shard {shard} has come, and may be summed")
+        self.withdraw(shard)
+        self._left_out.add(self._place.pop(shard))
+        self._left -= len(self._missing.pop(shard))
+        for index, held in enumerate(self._held):
+            if any((index, place) not in self._lent for place in held):  # it takes room
+                self._sum(index)
+
     def withdraw(self, shard: int) -> None:
         """Whoever was sending a shard's contribution is gone. What has come stays."""
         self.granted_bytes -= sum(self._spans[i].nbytes for i in self._granted.pop(shard, ()))
-        self._wanting.discard(shard)
+        self._want_no_more(shard)
 
     def grants(self) -> dict[int, tuple[int, ...]]:
         """Further chunks that may come now, by shard: the next in turn always, others within the budget."""
         new: dict[int, tuple[int, ...]] = {}
-        for shard in sorted(self._wanting, key=self._place.__getitem__):
+        for place in self._wanting[:]:
+            shard = self._shards[place]
             chosen = self._choose(shard)
             if chosen:
                 self._grant(shard, chosen)
                 new[shard] = tuple(chosen)
-            if not self.free_bytes:
+            if self.free_bytes < self._least_bytes:
                 break  # whoever comes later in the sum waits
         return new
 
-    def deliver(self, shard: int, index: int, payload: memoryview) -> bool:
-        """Take one chunk; whether it closed. Raises `PeerError` for one not granted or of the wrong size."""
+    def deliver(self, shard: int, index: int, payload: memoryview, checksum: int | None = None) -> bool:
+        """Take one chunk; whether it closed. Raises `PeerError` for one not granted or of the wrong size.
+
+        checksum: its xxh3-64, where it is known.
+        """
         if index not in self._granted.get(shard, ()):
             if shard in self._missing and 0 <= index < len(self._spans) and index not in self._missing[shard]:
                 return False  # once more: already summed or held
@@ -127,6 +165,8 @@ class Round:
         self._granted[shard].discard(index)
         self.granted_bytes -= span.nbytes
         self._hold(shard, index, np.frombuffer(payload, span.dtype))
+        if self._keeps_digests and checksum is not None:
+            self._checksums[index][self._place[shard]] = checksum
         self.held_bytes += span.nbytes
         if self.is_delivered(shard):
             del self._granted[shard]
@@ -153,7 +193,7 @@ class Round:
         """Sum all that is in turn, to give lent memory back; whether the shard's contribution is summed."""
         for index in range(len(self._spans)):
             self._sum(index)
-        return all(mean.added > self._place[shard] for mean in self._means)
+        return all(place > self._place[shard] for place in self._next)
 
     def finish(self, mirrors: Sequence[HostArray] = (), spread: Spread = map) -> None:
         """Every contribution is in: sum what is left, and copy the average to the vectors `mirrors`."""
@@ -169,29 +209,54 @@ class Round:
         for _ in spread(finish_chunk, range(len(self._spans))):
             pass
 
+    def digests(self) -> tuple[str, ...]:
+        """Of each contribution, in the order of the shards, once all is summed; none unless they are kept."""
+        if not self._keeps_digests:
+            return ()
+        places = self._place.values()
+        return tuple(digests.of_chunks(known[place] for known in self._checksums) for place in places)
+
     def _hold(self, shard: int, index: int, part: HostArray) -> None:
         self._missing[shard].discard(index)
         self._left -= 1
         self._held[index][self._place[shard]] = part
 
     def _sum(self, index: int, mirrors: Sequence[HostArray] = ()) -> None:
-        """Add what is in turn to a chunk's mean."""
-        mean, held = self._means[index], self._held[index]
-        places = range(mean.added, self._turn(index))
-        if not places:
+        """Add what is in turn to a chunk's mean; with the last of it, the mean is closed."""
+        mean, held, first, turn = self._means[index], self._held[index], self._next[index], self._turn(index)
+        if turn == first:
             return
-        divisor = sum(self._factors) if places[-1] == len(self._place) - 1 else 0
-        scales = [self._factors[place] for place in places]
-        mean.add([held.pop(place) for place in places], scales, divisor, mirrors)
+        self._next[index] = turn
+        places = [place for place in range(first, turn) if place not in self._left_out]
+        divisor = self._divisor if turn == self._count else 0
+        scales = [self._factor(place) for place in places]
+        parts, known = [held.pop(place) for place in places], self._checksums[index]
+        new = {i: place for i, place in enumerate(places) if self._keeps_digests and place not in known}
+        hashes = {i: xxhash.xxh3_64() for i in new}
+        mean.add(parts, scales, divisor, mirrors, hashes)
+        for i, place in new.items():
+            known[place] = hashes[i].intdigest()
         copied = sum((index, place) not in self._lent for place in places)
         self.held_bytes -= copied * self._spans[index].nbytes
 
     def _turn(self, index: int) -> int:
         """The place whose part of a chunk is missing first: all before it can be summed."""
-        turn = self._means[index].added
-        while turn in self._held[index]:
+        turn, held = self._next[index], self._held[index]
+        while turn in held or turn in self._left_out:
             turn += 1
         return turn
+
+    @property
+    def _divisor(self) -> float:
+        """Of the mean of all that are not left out."""
+        return sum(self._factor(place) for place in range(self._count) if place not in self._left_out)
+
+    def _factor(self, place: int) -> float:
+        """How often a contribution that is here counts."""
+        if place not in self._weighed:
+            return self._factors[place]
+        first = next(one for one in range(self._count) if one not in self._left_out)
+        return relative(self._weighed[place], self._weighed[first])
 
     def _choose(self, shard: int) -> list[int]:
         """Chunks of a shard to grant, lowest first, up to the window and the budget."""
@@ -210,8 +275,14 @@ class Round:
     def _grant(self, shard: int, chunks: Iterable[int]) -> None:
         self._granted[shard].update(chunks)
         if len(self._granted[shard]) == len(self._missing[shard]):
-            self._wanting.discard(shard)
+            self._want_no_more(shard)
         self.granted_bytes += sum(self._spans[i].nbytes for i in chunks)
+
+    def _want_no_more(self, shard: int) -> None:
+        place = self._place[shard]
+        at = bisect.bisect_left(self._wanting, place)
+        if at < len(self._wanting) and self._wanting[at] == place:
+            del self._wanting[at]
 
 
 class Vectors:

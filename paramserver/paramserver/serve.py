@@ -1,5 +1,7 @@
 """One run of a master from start to end: load, resume, serve, write the model and the record."""
 
+import contextlib
+import dataclasses
 import json
 import secrets
 import tempfile
@@ -7,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from paramserver import checkpoint
+from paramserver import checkpoint, ledger
 from paramserver.effects import Finished, Note, Snapshot
+from paramserver.folder_lock import FolderLock
 from paramserver.log import Log
 from paramserver.loop import Loop
 from paramserver.serving import Serving
@@ -19,17 +22,30 @@ from ps_common.files import write_whole
 from ps_common.job import Description
 from ps_common.layout import Layout
 from ps_common.loader import LoadedJob
+from ps_common.loop_job import LoopJob
+
+Loaded = LoadedJob | LoopJob
 
 
 def serve(
-    loaded: LoadedJob, settings: Settings, serving: Serving, log: Log, resume: str, json_path: Path | None
+    loaded: Loaded, settings: Settings, serving: Serving, log: Log, resume: str, json_path: Path | None
 ) -> Finished:
-    """Serve a job until it is over; returns how it ended."""
+    """Serve a job until it is over; returns how it ended. A checkpoint folder is this process's meanwhile."""
     for flag, path in (("--out", serving.model_file), ("--json", json_path)):
         if path is not None:
             require_writable(flag, path)
     if serving.checkpoint_folder is not None:
         require_writable("--checkpoint", serving.checkpoint_folder, is_folder=True)
+        settings = dataclasses.replace(settings, keeps_ledger=True)
+    with contextlib.ExitStack() as stack:
+        if serving.checkpoint_folder is not None:
+            stack.enter_context(FolderLock(serving.checkpoint_folder))
+        return _serve(loaded, settings, serving, log, resume, json_path)
+
+
+def _serve(
+    loaded: Loaded, settings: Settings, serving: Serving, log: Log, resume: str, json_path: Path | None
+) -> Finished:
     description = loaded.describe()
     _check(description)
     snapshot = find_snapshot(serving.checkpoint_folder, resume, description, _teller(log))
@@ -37,8 +53,10 @@ def serve(
         done, wanted = len(snapshot.history), description.plan.epochs
         more = f"; it has {done} epochs and {wanted} were asked for: nothing to do" if done >= wanted else ""
         log.show(Note("resume", f"resuming run {snapshot.run} at round {snapshot.version}{more}"))
+        bring_ledger(snapshot, resume, serving.checkpoint_folder, _teller(log))
     run = snapshot.run if snapshot is not None else secrets.token_hex(8)
-    loop = Loop(loaded.job, description, settings, serving, log, run, snapshot)
+    job = loaded if isinstance(loaded, LoopJob) else loaded.job
+    loop = Loop(job, description, settings, serving, log, run, snapshot)
     outcome = loop.run()
     last = loop.master.snapshot()
     if outcome.exit_code == 0 and serving.model_file is not None and last is not None:
@@ -86,6 +104,18 @@ def find_snapshot(
             )
         return found
     return checkpoint.read(path, job.digest)
+
+
+def bring_ledger(snapshot: Snapshot, resume: str, folder: Path | None, tell: Callable[[str], None]) -> None:
+    """Copy the ledger of a checkpoint that lies elsewhere to where it is gone on with."""
+    path = Path(resume)
+    source = path if path.is_dir() else path.parent
+    if resume == "auto" or folder is None or snapshot.ledger is None or source.resolve() == folder.resolve():
+        return
+    try:
+        ledger.bring(source, folder, snapshot.ledger)
+    except (CheckpointError, OSError) as error:
+        tell(f"the ledger of the rounds before cannot be taken along, so nothing can be verified: {error}")
 
 
 def write_model(path: Path, snapshot: Snapshot, metrics: dict[str, float]) -> None:

@@ -13,6 +13,7 @@ progress begins anew, in all servers; what is still on its way from the generati
 
 from collections.abc import Iterable, Sequence
 
+from paramserver import digests
 from paramserver.canonical import Canonical
 from paramserver.chunks import Comer, take_part
 from paramserver.effects import Outbox, Restart
@@ -88,6 +89,16 @@ class Served:
         self.round = None
         self.canonical.forget_proposal()
 
+    def leave_out(self, shards: Iterable[int]) -> None:
+        """The round is closed without these, of which nothing has come; servers are told until it is so."""
+        round_ = self.round
+        if round_ is not None:
+            round_.left_out += tuple(shards)
+            self._advance_turn(round_)
+            for index, server in enumerate(self._all):
+                if server.is_ready:
+                    self._tell_open(index, round_)
+
     def finish(self, mirrors: Sequence[Lent] = ()) -> None:
         if self.round is not None:
             self.round.mirrors = tuple(mirrors)
@@ -100,6 +111,12 @@ class Served:
         return self.is_ready and all(
             one.is_closed and (one.copy is None or one.copy.is_complete) for one in self._all
         )
+
+    def digests(self) -> tuple[str, ...]:
+        if not self._settings.keeps_ledger:
+            return ()
+        by_shard = zip(*(one.digests for one in self._all), strict=True)
+        return tuple(digests.of_stretches(stretches) for stretches in by_shard)
 
     def adopt(self) -> None:
         if self.round is not None:
@@ -115,7 +132,9 @@ class Served:
         """A server was lost: all begin anew from the settled version, with the round that is open, if any."""
         round_, layout = self.round, self.canonical.layout
         if round_ is not None:
-            self.round = ServedRound(round_.version, round_.shards, round_.samples, round_.out)
+            kept = [i for i, shard in enumerate(round_.shards) if shard not in round_.left_out]
+            shards, samples = (tuple(every[i] for i in kept) for every in (round_.shards, round_.samples))
+            self.round = ServedRound(round_.version, shards, samples, round_.out)
         if layout is not None:
             self._serve(layout)
 
@@ -125,14 +144,15 @@ class Served:
         round_ = self.round
         if round_ is None:
             return
-        round_.coming[shard] = comer
+        round_.coming[shard], round_.weighed[shard] = comer, comer.samples
         self._count_ahead(round_, shard)
         self.repeat(shard, comer.is_last)
 
-    def lend(self, shard: int, lent: Lent) -> None:
+    def lend(self, shard: int, lent: Lent, samples: int = 0) -> None:
         round_ = self.round
         if round_ is None:
             return
+        round_.weighed[shard] = samples
         round_.lent[shard], round_.lent_at[shard] = lent, self._number
         round_.coming.pop(shard, None)
         round_.asked_back.discard(shard)
@@ -148,12 +168,13 @@ class Served:
         for index, server in enumerate(self._all):
             if shard in server.delivered or not server.is_ready:
                 continue
+            head, samples = self._head(round_), round_.weighed.get(shard, 0)
             if shard in round_.lent:
                 lent = round_.lent[shard]
-                self._outbox.tell(index, m.Lend(*self._head(round_), shard, lent.pid, lent.descriptor))
+                self._outbox.tell(index, m.Lend(*head, shard, lent.pid, lent.descriptor, samples))
             elif shard in round_.coming:
                 comer = round_.coming[shard]
-                announce = m.Announce(*self._head(round_), shard, comer.lease, comer.sender, is_last)
+                announce = m.Announce(*head, shard, comer.lease, comer.sender, is_last, samples)
                 self._outbox.tell(index, announce)
 
     def withdraw(self, shard: int) -> None:
@@ -208,9 +229,12 @@ class Served:
         return self.round is None or all(shard in server.released for server in self._all)
 
     def may_keep(self, shard: int) -> bool:
-        """Ask for the memory of a contribution back; `absorb` says when it is."""
+        """Ask for the memory of a contribution back; `absorb` says when it is.
+
+        Of one after the other: each is copied, and whoever gets its own back first ends the waiting.
+        """
         round_ = self.round
-        if round_ is not None and shard not in round_.asked_back:
+        if round_ is not None and all(map(self.absorb, round_.asked_back)):
             round_.asked_back.add(shard)
             self._count_ahead(round_, shard)  # what is not summed yet is copied
             for index in range(len(self._all)):
@@ -276,8 +300,14 @@ class Served:
         message: m.Delivered | m.Released | m.Closed | m.Unseen,
     ) -> "Heard":  # fmt: skip
         match message:
-            case m.Closed(unwritten=unwritten):
-                server.is_closed = True
+            case m.Closed(unwritten=unwritten, digests=stretches):
+                averaged = len(round_.shards) - len(round_.left_out)
+                wanted = averaged if self._settings.keeps_ledger else 0
+                if len(stretches) != wanted or not all(map(digests.is_digest, stretches)):
+                    raise PeerError(
+                        f"a round of {wanted} digests was closed with {len(stretches)} or wrong ones"
+                    )
+                server.is_closed, server.digests = True, stretches
                 return Heard(unwritten=unwritten)
             case m.Released(shard=shard, number=number):
                 if number > round_.lent_at.get(shard, 0):
@@ -293,7 +323,10 @@ class Served:
         return Heard()
 
     def _advance_turn(self, round_: ServedRound) -> None:
-        while round_.turn < len(round_.shards) and self.is_delivered(round_.shards[round_.turn]):
+        def is_past(shard: int) -> bool:
+            return shard in round_.left_out or self.is_delivered(shard)
+
+        while round_.turn < len(round_.shards) and is_past(round_.shards[round_.turn]):
             round_.turn += 1
             round_.ahead.discard(round_.turn)
 
@@ -423,6 +456,7 @@ class Served:
             place=self._place,
             pid=self._memory.pid,
             descriptor=self._any_descriptor,
+            keeps_digests=settings.keeps_ledger,
         )
         self._outbox.tell(index, serve)
 
@@ -430,12 +464,12 @@ class Served:
         server = self._all[index]
         descriptor = self._memory.descriptor(round_.out) if server.is_shared else NOT_SHARED
         numbers = (round_.shards, round_.samples)
-        self._outbox.tell(index, m.Open(*self._head(round_), *numbers, descriptor))
+        self._outbox.tell(index, m.Open(*self._head(round_), *numbers, descriptor, round_.left_out))
 
     def _tell_finish(self, index: int, round_: ServedRound) -> None:
         mirrors = round_.mirrors or ()
         pids, descriptors = tuple(one.pid for one in mirrors), tuple(one.descriptor for one in mirrors)
-        self._outbox.tell(index, m.Finish(*self._head(round_), pids, descriptors))
+        self._outbox.tell(index, m.Finish(*self._head(round_), pids, descriptors, round_.left_out))
 
     def _tell_release(self, index: int, round_: ServedRound, shard: int) -> None:
         self._outbox.tell(index, m.Release(*self._head(round_), shard))

@@ -27,6 +27,7 @@ class Server:
     released: set[int] = dataclasses.field(default_factory=set)
     is_closed: bool = False
     copy: Gather | None = None  # of the next version, which comes from a server elsewhere
+    digests: tuple[str, ...] = ()  # of its part of each contribution, once it is closed
     sent: int = 0  # bytes, in this life
     received: int = 0
 
@@ -45,6 +46,8 @@ class ServedRound:
     ahead: set[int] = dataclasses.field(default_factory=set)  # places of what comes in chunks before its turn
     lent_at: dict[int, int] = dataclasses.field(default_factory=dict)  # shard -> what was said last before
     asked_back: set[int] = dataclasses.field(default_factory=set)  # shards whose memory is wanted
+    weighed: dict[int, int] = dataclasses.field(default_factory=dict)  # shard -> samples, as in Announce
+    left_out: tuple[int, ...] = ()  # shards that it is closed without
     mirrors: tuple[Lent, ...] | None = None  # once it is being finished
 
     def __post_init__(self) -> None:

@@ -7,9 +7,10 @@ run waits, saves and ends is the other half's (`machine.py`), which builds on th
 import abc
 from collections.abc import Sequence
 
+from paramserver.accounting import AVERAGED, LEFT_OUT
 from paramserver.canonical import Canonical
 from paramserver.chunks import Chunks, Comer
-from paramserver.effects import Outbox
+from paramserver.effects import Averaged, Contribution, Outbox
 from paramserver.exchange import Exchange
 from paramserver.gate import check_push, samples_of
 from paramserver.leases import Lease, Stage
@@ -48,7 +49,7 @@ class Work(abc.ABC):
         self.members = Members()
         self.progress = Progress()
         self.canonical = Canonical(settings, memory)
-        self.leasing = Leasing(settings, term, f"{run} {now}")
+        self.leasing = Leasing(settings, term, f"{run} {now}", lambda unit: samples_of(unit, job))
         self._outbox = Outbox()
         self.exchange: Exchange = Chunks(self.canonical, self._outbox)
         if servers:
@@ -56,6 +57,7 @@ class Work(abc.ABC):
             self.exchange = Served(servers, self.canonical, self._outbox, settings, memory, run, start, now)
         self._is_closing = False  # every contribution of the stage is in, and servers are averaging
         self._left_lent: dict[bytes, dict[int, int]] = {}  # slot -> shard, of workers lost in this round
+        self._refused: list[Contribution] = []  # in this round
 
     # -- what the other half decides ------------------------------------------------------------------
 
@@ -68,6 +70,15 @@ class Work(abc.ABC):
     @abc.abstractmethod
     def is_over(self) -> bool:
         """Whether everyone is being sent home."""
+
+    @property
+    @abc.abstractmethod
+    def is_waiting(self) -> bool:
+        """Whether so few workers are here that nothing is leased."""
+
+    @abc.abstractmethod
+    def _look_out(self, stage: Stage) -> None:
+        """Units of a stage have been given: see to it that those that take too long are looked at."""
 
     @abc.abstractmethod
     def _may_begin(self, now: float) -> bool:
@@ -97,21 +108,25 @@ class Work(abc.ABC):
         if lease is None:
             self._settle(member, message.lease)
             return
-        if lease.is_announced:  # something on its way was lost
-            self.exchange.repeat(lease.unit.shard, self._is_last_call)
+        if lease.is_announced:  # something on its way was lost, unless it waits for its turn
+            if not self.exchange.is_blocked(lease.unit.shard):
+                self.exchange.repeat(lease.unit.shard, self._is_last_call)
             return
         try:
-            sums = check_push(message, lease.unit, self.job)
+            sums = check_push(message, lease.unit, self.job, self.progress.sums)
             if lease.unit.kind == "initialise":
                 self.exchange.propose(Layout.from_plain(message.layout))
         except PeerError as error:  # the same would come again: the unit has failed here
             self._reject(member.sender, error)
+            self._note_refused(member, lease, message, error)
             self._outbox.send(member.sender, m.Accepted(lease.number, False, str(error)[:1000]))
             failed = m.Failed(lease.number, f"its contribution was refused: {error}", "", "", error.exit_code)
             self._count_failure(member, lease, failed, now)
             return
+        self._outrun(lease)
         self.leasing.renew(lease, lease.step + 1, now)
         lease.is_announced, lease.is_last, lease.sums = True, message.is_last, sums
+        lease.samples = self.leasing.note_announced(lease, message.samples)
         lease.offered = message.descriptor
         member.count_times(message)
         self._take_in(member, lease)
@@ -124,7 +139,9 @@ class Work(abc.ABC):
         why_not = "it shares none"
         if lease.offered != NOT_SHARED and self._shares_memory_with(member):
             try:
-                why_not = borrow(self.exchange, member, lease, self.memory, self.canonical.nbytes)
+                why_not = borrow(
+                    self.exchange, member, lease, self.memory, self.canonical.nbytes, self._said(lease)
+                )
             except PeerError as error:  # its chunks may be right all the same
                 why_not = str(error)
             if why_not:
@@ -135,8 +152,12 @@ class Work(abc.ABC):
 
     def _let_come(self, lease: Lease) -> None:
         """A contribution comes in chunks."""
-        comer = Comer(lease.number, lease.sender, self._is_last_call)
+        comer = Comer(lease.number, lease.sender, self._is_last_call, self._said(lease))
         self.exchange.announce(lease.unit.shard, comer, range(lease.grant))
+
+    def _said(self, lease: Lease) -> int:
+        """The samples of a contribution, where they were not known before; else 0."""
+        return lease.samples if self.job.has_open_samples else 0
 
     def _note_transport(self, member: Member, why_not: str) -> None:
         text = f"weights of {member.name} come over the network, not through memory: {why_not}"
@@ -179,7 +200,7 @@ class Work(abc.ABC):
         if self.is_ending or not self.exchange.is_ready:
             return
         stage = self.leasing.stage or self._begin_stage(now)
-        if stage is None:
+        if stage is None or self.is_waiting:
             return
         for member in self.members.ready() if stage.has_open else ():
             if not stage.has_open:
@@ -193,6 +214,7 @@ class Work(abc.ABC):
                     self._send_lease(member, lease)
         if not self._has_room(self.settings.chunk_bytes) and self.leasing.turn_is_open:
             self._unblock(now)
+        self._look_out(stage)
 
     def _has_room(self, nbytes: int) -> bool:
         """Whether so much of a contribution may come before its turn."""
@@ -236,17 +258,30 @@ class Work(abc.ABC):
             return []
         return [lease for lease in stage.leases if self.exchange.is_blocked(lease.unit.shard)]
 
+    def _outrun(self, lease: Lease) -> None:
+        """A contribution is here: who else computes the same need not go on."""
+        for rival in self.leasing.rivals(lease):
+            member = self.members.get(rival.sender)
+            if member is not None:
+                self._outrun_by(member, rival, "another worker was faster")
+
+    def _outrun_by(self, member: Member, lease: Lease, why: str) -> None:
+        """A unit is wanted of a member no more."""
+        self.leasing.outrun(member)
+        self._release(member, lease)
+        self._outbox.send(lease.sender, m.Accepted(lease.number, False, why))
+
     def _begin_stage(self, now: float) -> Stage | None:
         """Begin the stage that comes next; None where the run is over or workers are awaited."""
         stage = self.progress.next_stage(self.job)
-        if stage is None:
-            self._end(now, 0, "finished")
+        if stage is None or self._is_far_enough:
+            self._end_here(now)
             return None
         if not self._may_begin(now):
             return None
-        self.leasing.stage = stage
+        self.leasing.begin(stage, now)
         if stage.kind == "train":
-            samples = [self.job.schedule.samples(stage.round, shard) for shard in stage.units]
+            samples = [samples_of(unit, self.job) for unit in stage.units.values()]
             self.exchange.open(tuple(stage.units), samples)
         return stage
 
@@ -300,12 +335,13 @@ class Work(abc.ABC):
         if not self.exchange.is_delivered(lease.unit.shard):
             return
         if lease.unit.kind == "train":
-            member.samples += samples_of(lease.unit, self.job)
+            member.samples += lease.samples
         if lease.is_pulled:  # what is expected to be of no more use is gone
             member.version = -1 if lease.is_only else self.progress.version
         if lease.unit.kind == "evaluate":
             member.here = (lease.slot, self.progress.version)
-        stage = self.leasing.finish(member, lease)
+        self._outrun(lease)
+        stage = self.leasing.finish(member, lease, now)
         if stage.is_done:
             self._close_stage(stage, now)
         self._assign(now)
@@ -325,6 +361,8 @@ class Work(abc.ABC):
         if not self._is_closing or (self.exchange.round is not None and not self.exchange.is_finished):
             return
         self._is_closing = False
+        if stage.kind == "train" and self.settings.keeps_ledger:
+            self._account(stage)
         self.exchange.adopt()
         self._left_lent.clear()
         entry = self.progress.close(stage, self.job)
@@ -332,8 +370,37 @@ class Work(abc.ABC):
         if entry is not None:
             self._outbox.note("epoch", epoch_text(entry, self.job.plan.epochs), **entry)
         self._save_if_due(now)
-        if self.progress.next_stage(self.job) is None:
-            self._end(now, 0, "finished")
+        if self.progress.next_stage(self.job) is None or self._is_far_enough:
+            self._end_here(now)
+
+    @property
+    def _is_far_enough(self) -> bool:
+        until = self.settings.until_round
+        return until is not None and self.progress.version >= until
+
+    def _end_here(self, now: float) -> None:
+        is_finished = self.progress.next_stage(self.job) is None
+        self._end(now, 0, "finished" if is_finished else f"stopped after round {self.progress.version}")
+
+    def _account(self, stage: Stage) -> None:
+        """Say for the ledger what a round was made of."""
+        units = []
+        for (shard, unit), digest in zip(stage.units.items(), self.exchange.digests(), strict=True):
+            worker, sender = stage.done_by[shard]
+            samples = stage.samples[shard]
+            units.append(Contribution(unit.round, shard, worker, sender.hex(), samples, digest, AVERAGED))
+        for unit, worker, sender in stage.left_out.values():
+            samples = samples_of(unit, self.job)
+            units.append(Contribution(unit.round, unit.shard, worker, sender.hex(), samples, "", LEFT_OUT))
+        self._outbox.put(Averaged(stage.opens, (*units, *self._refused)))
+        self._refused.clear()
+
+    def _note_refused(self, member: Member, lease: Lease, message: m.Push, error: PeerError) -> None:
+        unit = lease.unit
+        if unit.kind == "train" and self.settings.keeps_ledger:
+            who = (member.name, member.sender.hex())
+            verdict = f"refused: {str(error)[:200]}"
+            self._refused.append(Contribution(unit.round, unit.shard, *who, message.samples, "", verdict))
 
     def _settle(self, member: Member, number: int) -> None:
         """Tell a worker what became of a lease that is not, or no longer, its own."""
@@ -346,17 +413,10 @@ class Work(abc.ABC):
         """End a lease without a contribution; what came of it stays, and its unit is open again."""
         if lease.unit.kind == "initialise":  # its layout was only proposed: the next one proposes its own
             self.exchange.drop()
-        else:
+        elif lease.is_announced:
             self.exchange.withdraw(lease.unit.shard)
         self.leasing.release(member, lease)
         self.exchange.send_grants(self._is_last_call)  # what was granted to it, others may send
-
-    def _revoke_stuck(self, now: float) -> None:
-        for member, lease in self.leasing.stuck(self.members, self._blocked(), now):
-            why = f"no progress for {self.settings.lease_timeout_s:g} s"
-            text = f"{lease.unit} is taken from {member.name}: {why}"
-            self._outbox.note("release", text, worker=member.name, urgent=True)
-            self._release(member, lease)
 
     def _reset(self, member: Member) -> None:
         """A member has nothing in hand any more: its unit is open again."""

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from ps_common import arrays
-from ps_common.arrays import Device, device, to_device, to_host, xp_of
+from ps_common.arrays import Device, device, devices, to_device, to_host, xp_of
 from ps_common.errors import UsageError
+from support_cuda import Cupy
 
 
 @pytest.fixture
@@ -35,6 +36,24 @@ def test_the_cpu_is_a_device_with_nothing_to_set_up():
 
 def test_auto_is_the_cpu_where_there_is_no_device(no_device):
     assert device("auto") == Device()
+
+
+def test_workers_of_one_machine_take_its_devices_in_turn(monkeypatch):
+    made = Cupy()
+    made.cuda.runtime.getDeviceCount = lambda: 3
+    made.cuda.runtime.getDeviceProperties = lambda index: {"name": b"Fast %d" % index}
+    monkeypatch.setattr(arrays, "cupy", lambda: made)
+    assert devices("cuda") == devices("auto") == [Device(0), Device(1), Device(2)]
+    assert devices("cuda:1") == [Device(1)]
+    assert devices("cpu") == [Device()]
+    assert Device(2).model == "Fast 2"
+    assert Device().model == ""
+    with pytest.raises(UsageError, match="this machine has 3"):
+        devices("cuda:3")
+
+
+def test_without_a_device_all_workers_compute_on_the_cpu(no_device):
+    assert devices("auto") == [Device()]
 
 
 @pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:7"])

@@ -6,6 +6,7 @@ import lzma
 
 import hypothesis
 import hypothesis.extra.numpy as hnp
+import msgpack
 import numpy as np
 import pytest
 from hypothesis import strategies as st
@@ -122,6 +123,16 @@ def test_text_that_is_not_utf8_is_refused_and_a_byte_order_mark_is_not(tmp_path)
     ("settings", "told"),
     [
         ({"y": "label"}, "no column 'label'; it has a, b, b"),
+        ({"y": "A"}, "no column 'A'; it has a, b, b"),
+        ({"types": {"a": "words"}}, "types: column 'a', where it is not 'bool' or 'date', must be"),
+        ({"types": {"a": 3}}, "column 'a' must be given a type"),
+        ({"types": "bool"}, "types must be a dict by column"),
+        ({"types": [["a", "bool", 3]]}, "types must be a dict by column"),
+        ({"types": {0: "bool"}, "categories": ["a"]}, "can have one type, or categories"),
+        ({"types": {0: "bool"}, "x": [1]}, "column 0 has a type or categories but is not used"),
+        ({"categories": {"a": []}}, "list of distinct names, at least one"),
+        ({"categories": {"a": ["1", "1"]}}, "list of distinct names, at least one"),
+        ({"missing": "0"}, "missing must be the number"),
         ({"y": "b"}, "more than one column 'b'"),
         ({"y": 3}, "3 columns, numbered from 0; there is no column 3"),
         ({"y": -4}, "no column -4"),
@@ -148,3 +159,78 @@ def test_the_plain_form_holds_every_setting(tmp_path):
     again = data.open_source(source.plain())
     assert again.fingerprint() == source.fingerprint()
     assert again.fields == source.fields
+
+
+SALES = """day,shop,open,sold,price
+2011-12-09,York,yes,3,1.5
+1970-01-02,Bath,False,4,2
+2011-12-09,York,1,5,2.5
+"""
+
+
+def test_columns_have_types_of_their_own_and_names_become_ids(tmp_path):
+    path = tmp_path / "d.csv"
+    path.write_text(SALES)
+    types = {"day": "date", "open": "bool", "sold": "uint8"}
+    source = data.csv(path, y="price", y_dtype="float64", types=types, categories=["shop"])
+    x, y = source.read(slice(None))
+    expected = [[15317, 1, 1, 3], [1, 0, 0, 4], [15317, 1, 1, 5]]
+    np.testing.assert_array_equal(x, np.float32(expected), strict=True)
+    np.testing.assert_array_equal(y, np.array([1.5, 2, 2.5]), strict=True)
+    assert source.categories == {"shop": ("Bath", "York")}
+    again = data.open_source(msgpack.unpackb(msgpack.packb(source.plain())))
+    assert (again.fingerprint(), again.categories) == (source.fingerprint(), source.categories)
+    path.write_text(SALES.replace("Bath", "York"))
+    test = data.csv(path, ["shop"], "shop", categories=source.categories)
+    assert [values.tolist() for values in test.read(slice(None))] == [[[1], [1], [1]], [1, 1, 1]]
+
+
+def test_categories_that_are_met_are_in_order_however_they_come(tmp_path):
+    names = [f"n{i:04}" for i in range(5000)]
+    path = tmp_path / "d.csv"
+    path.write_text("".join(f"{name},{i}\n" for i, name in reversed(list(enumerate(names)))))
+    source = data.csv(path, [0], 1, header=False, dtype="int16", categories=[0])
+    x, y = source.read(slice(None))
+    assert source.categories == {0: tuple(names)}
+    np.testing.assert_array_equal(x[:, 0], y)
+    with pytest.raises(UsageError, match="column 0 has more than 127 categories, too many for int8"):
+        data.csv(path, [0], header=False, dtype="int8", categories=[0])
+
+
+def test_empty_cells_become_what_missing_says(tmp_path):
+    path = tmp_path / "d.csv"
+    path.write_text("a,b,c\n1,,x\n ,yes,\n3,no,x\n")
+    settings = {"types": {"b": "bool"}, "categories": ["c"]}
+    (x,) = data.csv(path, missing=float("nan"), **settings).read(slice(None))
+    np.testing.assert_array_equal(x, np.float32([[1, np.nan, 1], [np.nan, 1, 0], [3, 0, 1]]), strict=True)
+    source = data.csv(path, missing=-1, dtype="int8", types={"b": "bool"}, categories={"c": ["x", ""]})
+    np.testing.assert_array_equal(source.read(slice(None))[0], np.int8([[1, -1, 0], [-1, 1, 1], [3, 0, 0]]))
+    assert data.open_source(source.plain()).fingerprint() == source.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({}, r"line 3, column 0 \('a'\): '' is no float32; .* an empty cell counts as what missing= says"),
+        ({"x": ["c"], "categories": ["c"]}, r"line 4, column 2 \('c'\): '' is no category; .*set missing=0"),
+        (
+            {"x": ["c"], "categories": {"c": ["rex", ""]}},
+            r"line 2, .*: 'red' is no category; .*did you mean 'rex'",
+        ),
+        ({"x": ["c"], "missing": 1, "categories": {"c": ["red"]}}, r"line 4, .*: '' is no category"),
+        ({"x": ["b"], "types": {"b": "bool"}}, r"line 3, .*: 'maybe' is no bool \(as float32\)"),
+        ({"x": ["b"], "types": {"b": "date"}}, r"line 2, .*: 'yes' is no date"),
+        (
+            {"x": ["d"], "types": {"d": "date"}, "dtype": "int8"},
+            r"line 2, .*: '2011-12-09' is no date \(as int8\)",
+        ),
+        ({"x": ["e"], "types": {"e": "int64"}}, r"line 3, .*: '1.5' is no int64 \(as float32\)"),
+        ({"x": ["e"], "missing": float("nan"), "dtype": "int8"}, r"line 3, .*: '1.5' is no int8"),
+        ({"x": ["a"], "missing": 300, "dtype": "int8"}, r"line 3, .*: '' is no int8"),
+    ],
+)
+def test_a_cell_that_is_not_what_its_column_holds_is_named(tmp_path, settings, told):
+    path = tmp_path / "d.csv"
+    path.write_text("a,b,c,d,e\n1,yes,red,2011-12-09,2\n,maybe,red,1970-01-01,1.5\n3,no,,1970-01-01,1\n")
+    with pytest.raises(DataError, match=told):
+        data.csv(path, **settings)

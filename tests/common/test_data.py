@@ -6,6 +6,7 @@ from pathlib import Path
 import hypothesis
 import hypothesis.extra.numpy as hnp
 import numpy as np
+import pyarrow.parquet
 import pytest
 from hypothesis import strategies as st
 
@@ -51,7 +52,22 @@ def write_csv(folder: Path) -> data.Source:
     return data.csv(folder / "d.csv", y="label")
 
 
-WRITERS = [write_npy, write_npz, write_compressed_npz, write_csv]
+def write_parquet(folder: Path) -> data.Source:
+    columns = {name: X[:, i] for i, name in enumerate("abc")}
+    pyarrow.parquet.write_table(
+        pyarrow.table({**columns, "label": Y}), folder / "d.parquet", row_group_size=3
+    )
+    return data.parquet(folder / "d.parquet", y="label")
+
+
+def write_npy_folder(folder: Path) -> data.Source:
+    for first, stop in ((0, 3), (3, 4), (4, 10)):
+        np.save(folder / f"x_{first}.npy", X[first:stop])
+        np.save(folder / f"y_{first}.npy", Y[first:stop])
+    return data.npy_folder(folder)
+
+
+WRITERS = [write_npy, write_npz, write_compressed_npz, write_csv, write_parquet, write_npy_folder]
 
 
 def same(actual: tuple[np.ndarray, ...], *expected: np.ndarray) -> None:
@@ -203,6 +219,9 @@ class TestOpening:
             {"kind": "npz", "path": gone, "x": "x", "y": "y"},
             {"kind": "npy", "x_path": gone, "y_path": None},
             {"kind": "csv", "path": gone},
+            {"kind": "text", "path": [gone], "length": 3},
+            {"kind": "parquet", "path": [gone]},
+            {"kind": "npy_folder", "path": gone},
         ):
             with pytest.raises(DataError, match=r"cannot open .*gone.*on every machine"):
                 data.open_source(plain)

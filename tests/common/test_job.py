@@ -117,7 +117,7 @@ def test_the_digest_changes_with_the_file_where_a_job_needs_it():
         ({"test": data.arrays(np.zeros((4, 5)))}, UsageError, "must have the same fields"),
         ({"test": samples(4, width=6)}, UsageError, "test has x: (6,) float32, y: () int64"),
         ({"train": np.zeros((4, 5))}, UsageError, "the job's train data is a ndarray; wrap it"),
-        ({"test": [1, 2]}, UsageError, "the job's test data is a list; wrap it"),
+        ({"test": [1, 2]}, UsageError, "the job's test data is a list; wrap it: data.items(samples)"),
         ({"seed": -1}, UsageError, "seed must be an integer"),
         ({"seed": 2**63}, UsageError, "seed must be an integer"),
         ({"seed": 1.0}, UsageError, "seed must be an integer"),
@@ -132,7 +132,9 @@ def test_a_job_whose_parts_do_not_fit_is_refused_when_it_is_made(change, error, 
 
 
 def test_a_job_with_what_cannot_travel_is_refused_when_it_is_described():
-    loss = dataclasses.make_dataclass("Odd", [("f", Any)], bases=(nn.SoftmaxCrossEntropy,), frozen=True)(len)
+    loss = dataclasses.make_dataclass(
+        "Odd", [("f", Any, None)], bases=(nn.SoftmaxCrossEntropy,), frozen=True
+    )(f=len)
     with pytest.raises(UsageError, match="cannot travel"):
         job(loss=loss).describe()
 
@@ -160,6 +162,8 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("code", None, "code must be"),
         ("overrides", {"a": 1}, "overrides must be"),
         ("overrides", [], "overrides must be"),
+        ("figures", {"accuracy": "radio"}, "figures must be a dict of some of ratio"),
+        ("figures", ["ratio"], "figures must be"),
         ("train", None, "train must be"),
         ("train", [], "train must be a dict"),
         ("train.more", 1, "train must be a dict"),
@@ -201,7 +205,18 @@ ANYTHING = st.recursive(
     max_leaves=6,
 )
 PATHS = [
-    *("model", "loss", "metrics", "plan", "plan.shards", "plan.dtype", "seed", "code", "overrides"),
+    *(
+        "model",
+        "loss",
+        "metrics",
+        "figures",
+        "plan",
+        "plan.shards",
+        "plan.dtype",
+        "seed",
+        "code",
+        "overrides",
+    ),
     *("train", "train.fields", "train.samples", "train.fingerprint", "test", "test.samples", "test.source"),
 ]
 
@@ -227,3 +242,18 @@ def test_a_job_keeps_its_metrics_and_has_a_default_plan():
     )
     assert made.metrics == (nn.Accuracy(),)
     assert made.plan == Plan()
+
+
+def test_a_job_says_what_the_sums_of_its_metrics_are_made_into():
+    assert job(metrics=[nn.Accuracy(), nn.Perplexity()]).describe().figures == {
+        "accuracy": "ratio",
+        "perplexity": "exponential",
+    }
+
+
+def test_a_metric_of_the_users_own_must_choose_a_figure_that_there_is():
+    class Wrong(nn.Accuracy):
+        figure = "radio"
+
+    with pytest.raises(UsageError, match=r"Wrong: there is no figure 'radio'.*did you mean 'ratio'"):
+        job(metrics=[Wrong()])

@@ -88,6 +88,51 @@ def test_a_files_option_comes_before_a_plans_field_of_that_name(write):
     assert (plan.shards, plan.epochs) == (5, 1)
 
 
+NESTED = FILE.replace("nn.SGD(0.1)", "nn.ClipByNorm(nn.Adam(nn.Cosine(0.1, steps=50)), 1.0)")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "optimizer"),
+    [
+        ({"optimizer.limit": "0.5"}, nn.ClipByNorm(nn.Adam(nn.Cosine(0.1, 50)), 0.5)),
+        ({"optimizer.optimizer.learning_rate": "0.3"}, nn.ClipByNorm(nn.Adam(0.3), 1.0)),
+        (
+            {
+                "optimizer.optimizer.learning_rate.warmup": "60",
+                "optimizer.optimizer.learning_rate.steps": "90",
+                "optimizer.optimizer.beta1": "0.5",
+                "optimizer.limit": "2",
+            },
+            nn.ClipByNorm(nn.Adam(nn.Cosine(0.1, 90, 60), 0.5), 2.0),
+        ),
+    ],
+)
+def test_what_is_in_a_part_is_set_after_another_dot(write, overrides, optimizer):
+    assert load_job(write(NESTED), overrides).job.optimizer == optimizer
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (
+            {"optimizer.optimizer.learning_rate.warmpu": "1"},
+            "did you mean 'optimizer.optimizer.learning_rate.warmup'",
+        ),
+        (
+            {"optimizer.optimizer.learning_rate.warmup": "2", "optimizer.optimizer.learning_rate": "1"},
+            "--set learning_rate=1 leaves no learning_rate.warmup to set",
+        ),
+        ({"optimizer.optimizer.learning_rate.warmup": "x"}, "--set warmup=x: warmup must be int"),
+        ({"optimizer.optimizer.learning_rate.warmup": "50"}, "got warmup 50 of 50 steps"),
+        ({"optimizer.optimizer": "Adam"}, "optimizer must be Optimizer"),
+    ],
+)
+def test_what_is_in_a_part_is_checked_like_the_part(write, overrides, told):
+    with pytest.raises(UsageError) as caught:
+        load_job(write(NESTED), overrides)
+    assert told in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("key", "near"),
     [

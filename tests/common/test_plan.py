@@ -33,12 +33,19 @@ class Own:
         ("optimizer_state", "mean"),
         ("dtype", "float16"),
         ("dtype", ["float32"]),
+        ("precision", "float32"),
+        ("precision", 16),
         ("data", "file"),
     ],
 )  # fmt: skip
 def test_a_setting_out_of_bounds_is_refused_by_name(name, value):
     with pytest.raises(UsageError, match=f"the plan's {name} must be .*, not "):
         Plan(**{name: value})
+
+
+def test_half_precision_goes_with_weights_in_float32():
+    with pytest.raises(UsageError, match="precision float16 goes with the dtype float32, not float64"):
+        Plan(precision="float16", dtype="float64")
 
 
 def test_shard_sizes_may_be_a_list_and_are_kept_as_a_tuple():
@@ -52,6 +59,7 @@ def test_shard_sizes_may_be_a_list_and_are_kept_as_a_tuple():
         ({"shards": "4", "epochs": "7"}, Plan(shards=4, epochs=7)),
         ({"shards": "5,9,2"}, Plan(shards=(5, 9, 2))),
         ({"dtype": "float64", "optimizer_state": "local"}, Plan(dtype="float64", optimizer_state="local")),
+        ({"precision": "float16"}, Plan(precision="float16")),
         ({}, Plan()),
     ],
 )

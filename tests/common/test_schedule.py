@@ -58,3 +58,13 @@ def test_an_epoch_ends_with_its_last_round():
 def test_a_last_short_batch_counts_as_a_batch():
     schedule = Schedule(Shards.of(7, 1), batch_size=3, local_steps=1, epochs=1)
     assert [schedule.samples(r, 0) for r in range(schedule.rounds)] == [3, 3, 1]
+
+
+@BOUNDED
+@given(SCHEDULES)
+def test_the_batches_before_a_unit_are_those_of_the_units_before(schedule):
+    for shard in range(schedule.shards.count):
+        done = 0
+        for round_ in range(schedule.rounds):
+            assert schedule.batches_before(round_, shard) == done
+            done += len(schedule.steps(round_, shard))

@@ -150,7 +150,7 @@ def test_no_descriptor_and_no_memory_is_left() -> None:
     gc.collect()
     assert len(os.listdir("/proc/self/fd")) == before
     with open("/proc/self/maps") as maps:
-        assert segments.NAME not in maps.read()
+        assert f"/memfd:{segments.NAME}" not in maps.read()
 
 
 def test_a_vector_of_a_segment_is_an_ordinary_array() -> None:

@@ -48,6 +48,7 @@ def test_rows_between_are_the_shards_own_samples(shards, data):
     everything = np.arange(shards.samples)
     expected = everything[shards.rows(shard)][first:stop]
     assert everything[shards.rows_between(shard, first, stop)].tolist() == expected.tolist()
+    assert [shards.row(shard, first + i) for i in range(len(expected))] == expected.tolist()
 
 
 def test_more_shards_than_samples_are_refused_with_advice():

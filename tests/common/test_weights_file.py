@@ -157,3 +157,29 @@ def test_a_new_file_takes_the_old_ones_place(path):
     weights_file.write(path, LAYOUT, filled(LAYOUT, 1), {"version": 8})
     assert weights_file.read(path)[2] == {"version": 8}
     assert os.listdir(path.parent) == [path.name]
+
+
+def test_what_a_file_means_is_read_alone(path):
+    assert weights_file.read_meaning(path) == MEANING
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))  # a vector that nobody looks at
+    assert weights_file.read_meaning(path) == MEANING
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"\0" * 100])
+def test_a_file_that_means_nothing_is_damaged(path, data):
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError, match="is damaged"):
+        weights_file.read_meaning(path)
+    with pytest.raises(CheckpointError, match="is damaged"):
+        weights_file.read_meaning(path.with_name("gone"))
+
+
+def test_the_digest_of_a_vector_is_of_its_runs_and_not_of_what_lies_between():
+    vector = filled(LAYOUT)
+    digest = weights_file.vector_digest(LAYOUT, vector)
+    inside = {at for run in LAYOUT.runs for at in range(run.start, run.stop)}
+    for at in range(LAYOUT.nbytes):
+        changed = vector.copy()
+        changed[at] ^= 1
+        assert (weights_file.vector_digest(LAYOUT, changed) != digest) == (at in inside)

@@ -32,3 +32,17 @@ def test_the_job_with_its_own_layer_and_loss_trains(tmp_path: Path) -> None:
         record = cluster.wait(60)
     assert record["parameters"] == 10 + 10 + 1
     assert record["metrics"]["loss"] < 55  # 63 is what always saying the median would lose
+
+
+def test_the_job_in_pytorch_trains(tmp_path: Path) -> None:
+    with LocalCluster(job_file("torch_digits.py", tmp_path), 1) as cluster:
+        record = cluster.wait(120)
+    assert record["metrics"]["accuracy"] >= 0.9
+
+
+def test_the_job_with_a_class_of_its_own_finds_the_mean(tmp_path: Path) -> None:
+    out = tmp_path / "mean.safetensors"
+    with LocalCluster(job_file("mean.py", tmp_path), 2, server_flags=["--out", str(out)]) as cluster:
+        cluster.wait(60)
+    x, _ = paramserver.datasets.load("diabetes").train.read(slice(None))
+    assert abs(paramserver.load(out).weights["mean"] - x.mean(axis=0)).max() < 0.1

@@ -5,14 +5,15 @@ import dataclasses
 import numpy as np
 import pytest
 
+from paramserver import digests
 from paramserver.averager import BUSY_S, RETRY_S, Averager
 from paramserver.effects import Note, Send
+from paramserver.simulation.host import Host
 from ps_common import messages as m
 from ps_common.errors import PeerError
 from ps_common.layout import Layout
 from ps_common.messages import NOT_SHARED
 from ps_common.wire import checksum, decode, encode
-from simulation.host import Host
 from support_averages import naive_mean, random_vectors
 from support_rounds import SMALL
 
@@ -194,6 +195,13 @@ def test_at_the_end_it_forgets_and_holds_no_memory():
     assert told.averager._seen == {}
     assert told.pulled(0) is None
     assert told.chunk(0, 0) == told.open() == []
+
+
+def test_after_the_end_a_serve_of_the_same_master_is_late_and_another_master_is_served():
+    told = Told().filled()
+    told.say(m.Stop(0, "finished"))
+    assert told.serve(generation=GENERATION + 1) == []
+    assert told.serve(sender=b"m2", run="other")[0][0] == b"m2"
 
 
 @pytest.mark.parametrize("message", [m.Ready(0), m.Leave("x"), m.Grant(1, (0,)), m.Closed(1, 1, ())])
@@ -470,3 +478,29 @@ def test_rounds_follow_each_other():
     told.open(version=2)
     assert np.array_equal(told.part(told.pulled(1), 0), told.part(before, 0))
     assert told.lend(0, version=2)[1] == [(MASTER, m.Delivered(GENERATION, 2, 0))]
+
+
+# -- what was averaged --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_where_a_ledger_is_kept_it_says_of_what_its_stretch_is_the_average(is_shared):
+    told = Told(is_shared=is_shared)
+    told.serve(keeps_digests=True)
+    for index in range(len(told.spans)):
+        told.weights(index)
+    told.open()
+    for shard in (1, 0):
+        if is_shared:
+            told.lend(shard)
+            continue
+        told.announce(shard)
+        for index in range(len(told.spans)):
+            told.chunk(shard, index)
+    ((_, closed),) = told.finish()
+    wanted = [
+        digests.of_chunks(checksum(bytes(told.part(told.vectors[1 + shard], index))) for index in (0, 1))
+        for shard in (0, 1)
+    ]
+    assert closed == m.Closed(GENERATION, 1, (), tuple(wanted))
+    assert told.finish() == [(MASTER, closed)]  # once more, should it be lost

@@ -1,45 +1,17 @@
-"""Checkpoints: the newest valid one is found, old ones go, and a failing disk is told."""
+"""Checkpoints: the newest valid one is found, and old ones go."""
 
 import dataclasses
 import os
-import queue
-import threading
 
 import numpy as np
 import pytest
 
 from paramserver import checkpoint
-from paramserver.checkpoint import KEPT, Writer, checkpoints, name_of, newest, read, write
-from paramserver.effects import Snapshot
+from paramserver.checkpoint import KEPT, checkpoints, name_of, newest, read, write
+from paramserver.effects import Position, Snapshot
 from ps_common import weights_file
 from ps_common.errors import CheckpointError, JobMismatch
-from ps_common.layout import Entry, Layout
-from support_disks import small_disk
-
-LAYOUT = Layout([Entry("w", (30_000,)), Entry("m", (4,), role="slot")])
-JOB = "a" * 64
-
-
-def snapshot(version: int, job_digest: str = JOB, fill: float | None = None) -> Snapshot:
-    vector = LAYOUT.empty()
-    LAYOUT.views(vector)["w"][...] = version if fill is None else fill
-    return Snapshot(
-        layout=LAYOUT,
-        vector=vector,
-        version=version,
-        run="run",
-        term=2,
-        job={"seed": 3},
-        job_digest=job_digest,
-        samples=8 * version,
-        sums={"loss": [0.1 + version, 8.0]},
-        history=[{"epoch": 1, "loss": 0.1}],
-        seconds=1.5,
-    )
-
-
-def versions(folder) -> list[int]:
-    return [read(path).version for path in checkpoints(folder)]
+from support_checkpoints import JOB, LAYOUT, snapshot, versions
 
 
 def test_everything_in_a_snapshot_comes_back_exactly(tmp_path):
@@ -144,72 +116,6 @@ def test_a_whole_file_with_a_value_that_no_run_has_is_refused(tmp_path, name, va
         read(path, JOB)
 
 
-class Told:
-    """What a writer reports, from its thread."""
-
-    def __init__(self):
-        self.reports = queue.SimpleQueue()
-        self.may_go_on = threading.Event()
-
-    def __call__(self, path, error):
-        self.reports.put((path and path.name, error))
-        assert self.may_go_on.wait(60)
-
-    def next(self):
-        return self.reports.get(timeout=60)
-
-
-def test_of_several_snapshots_that_wait_the_last_is_written(tmp_path):
-    told = Told()
-    writer = Writer(tmp_path, told)
-    writer.put(snapshot(1))
-    assert told.next() == (name_of(1), None)
-    for version in (2, 3, 4):  # the thread is held back in its report of the first
-        writer.put(snapshot(version))
-    told.may_go_on.set()
-    assert told.next() == (name_of(4), None)
-    assert writer.close(60)
-    assert versions(tmp_path) == [4, 1]
-
-
-def test_closing_writes_what_waits(tmp_path):
-    told = Told()
-    writer = Writer(tmp_path, told)
-    writer.put(snapshot(1))
-    told.next()
-    writer.put(snapshot(2))
-    writer.put(snapshot(3))
-    assert not writer.close(0)  # it is held back
-    told.may_go_on.set()
-    assert writer.close(60)
-    assert versions(tmp_path) == [3, 1]
-
-
-def test_a_full_disk_is_told_and_the_next_snapshot_is_written_again(tmp_path):
-    told = Told()
-    told.may_go_on.set()
-    writer = Writer(tmp_path, told)
-    with small_disk(50_000):
-        writer.put(snapshot(1))
-        path, error = told.next()
-    assert path is None
-    assert isinstance(error, OSError)
-    assert os.listdir(tmp_path) == []
-    writer.put(snapshot(2))
-    assert told.next() == (name_of(2), None)
-    assert writer.close(60)
-
-
-def test_a_folder_that_is_a_file_is_told(tmp_path):
-    (tmp_path / "taken").write_text("mine")
-    told = Told()
-    told.may_go_on.set()
-    writer = Writer(tmp_path / "taken", told)
-    writer.put(snapshot(1))
-    assert isinstance(told.next()[1], OSError)
-    assert writer.close(60)
-
-
 def test_nothing_is_written_into_a_snapshot(tmp_path):
     given = snapshot(1, fill=np.pi)
     before = given.vector.tobytes()
@@ -218,9 +124,38 @@ def test_nothing_is_written_into_a_snapshot(tmp_path):
     assert given.vector.tobytes() == before
 
 
-def test_what_a_killed_master_left_half_written_is_removed(tmp_path):
-    leftover = tmp_path / f".{name_of(3)}.4711.partial"
-    leftover.write_bytes(b"half")
-    kept = checkpoint.write(tmp_path, snapshot(2))
-    assert Writer(tmp_path, Told()).close(60)
-    assert os.listdir(tmp_path) == [kept.name]
+# -- whose a folder is ------------------------------------------------------------------------------------
+
+
+def test_checkpoints_of_another_run_or_job_are_never_removed(tmp_path):
+    others = [dataclasses.replace(snapshot(1), run="other"), snapshot(2, "b" * 64)]
+    for one in others:
+        write(tmp_path, one)
+    (tmp_path / name_of(3)).write_bytes(b"damaged: nobody's")
+    for version in range(4, 10):
+        write(tmp_path, snapshot(version))
+    left = [int(path.stem.removeprefix("round-")) for path in checkpoints(tmp_path)]
+    assert left == [9, 8, 7, 3, 2, 1]
+
+
+def test_a_checkpoint_that_another_run_has_replaced_is_the_others(tmp_path):
+    for version in (1, 2, 3):
+        write(tmp_path, snapshot(version))
+    write(tmp_path, dataclasses.replace(snapshot(2), run="other"))
+    for version in (4, 5, 6):
+        write(tmp_path, snapshot(version))
+    assert versions(tmp_path) == [6, 5, 4, 2]
+
+
+def test_a_ledgers_position_comes_back(tmp_path):
+    position = Position("ledger-run-0000000002-0123abcd.jsonl", 17, "ab")
+    given = dataclasses.replace(snapshot(1), ledger=position)
+    assert read(write(tmp_path, given)).ledger == position
+
+
+@pytest.mark.parametrize("run", ["", "../x", "a/b", "x" * 65, "a b"])
+def test_a_run_whose_name_could_be_no_files_is_refused(tmp_path, run):
+    path = tmp_path / name_of(1)
+    weights_file.write(path, LAYOUT, LAYOUT.empty(), {**meaning(snapshot(1)), "run": run})
+    with pytest.raises(CheckpointError, match="run is"):
+        read(path)

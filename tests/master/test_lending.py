@@ -14,10 +14,10 @@ from paramserver.leases import Lease, Unit
 from paramserver.lending import SLOTS, borrow, free_slot, has_free_slot, mirrors
 from paramserver.members import Members
 from paramserver.settings import Settings
+from paramserver.simulation.host import Host
 from ps_common import messages as m
 from ps_common.errors import PeerError
 from ps_common.shared_memory import SharedMemory
-from simulation.host import Host
 from support_layouts import layouts
 from support_memory import other_process
 from support_rounds import SMALL, Case

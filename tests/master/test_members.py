@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from paramserver.members import GONE_MAX, NAME_MAX, Members
+from paramserver.members import GONE_MAX, HEARTBEATS_MAX, LAST_WORDS_S, NAME_MAX, Members
 from ps_common import messages as m
 from ps_common.wire import decode, encode
 
@@ -71,12 +71,42 @@ def test_a_sender_is_a_member_until_it_is_removed():
     assert (members.get(b"a"), len(members), list(members), list(members.gone)) == (None, 0, [], [member])
 
 
-def test_the_silent_are_those_not_heard_of_since():
+def test_the_lost_are_the_silent_and_those_whose_process_has_ended_a_moment_ago():
     members = Members()
     for i in range(3):
         members.add(bytes([i]), JOIN, float(i))
-    assert [member.sender for member in members.silent_since(1.0)] == [b"\0"]
-    assert members.silent_since(0.0) == []
+    assert [(member.sender, why) for member, why in members.lost(3.0, 2.5)] == [
+        (b"\0", "not heard of for 3.0 s")
+    ]
+    assert members.lost(2.0, 2.5) == []
+    members.get(b"\2").ended_at = 2.0
+    assert members.lost(2.0 + LAST_WORDS_S / 2, 2.5) == [], "what it sent last may still be on its way"
+    assert [(member.sender, why) for member, why in members.lost(2.0 + LAST_WORDS_S, 2.5)] == [
+        (b"\2", "its process 12 has ended")
+    ]
+
+
+def test_who_was_told_to_beat_more_seldom_may_be_silent_for_longer():
+    members = Members()
+    for sender in (b"a", b"b"):
+        members.add(sender, JOIN, 0.0)
+    members.get(b"b").stretch = 3.0
+    assert [member.sender for member, _ in members.lost(2.1, 2.0)] == [b"a"]
+    assert [member.sender for member, _ in members.lost(6.0, 2.0)] == [b"a"]
+    assert [member.sender for member, _ in members.lost(6.1, 2.0)] == [b"a", b"b"]
+
+
+@pytest.mark.parametrize(
+    ("count", "usual_s"), [(1, 0.5), (900, 0.5), (1500, 0.5), (1500, 5.0), (10_000, 0.5)]
+)
+def test_all_heartbeats_together_are_not_too_many_and_of_few_members_as_many_as_usual(count, usual_s):
+    members = Members()
+    for i in range(count):
+        members.add(str(i).encode(), JOIN, 0.0)
+    interval_s = usual_s * members.stretch(usual_s)
+    assert interval_s >= usual_s
+    assert count / interval_s <= HEARTBEATS_MAX * (1 + 1e-9)
+    assert interval_s == usual_s or count / interval_s == pytest.approx(HEARTBEATS_MAX)
 
 
 def test_the_record_has_everyone_who_was_ever_here_and_their_times():
@@ -88,7 +118,7 @@ def test_the_record_has_everyone_who_was_ever_here_and_their_times():
     here.units = 3
     first, second = members.records()
     assert first == {
-        "name": "a", "host": "host", "pid": 12, "device": "cpu", "units": 0, "samples": 0,
+        "name": "a", "host": "host", "pid": 12, "device": "cpu", "units": 0, "units_outrun": 0, "samples": 0,
         "transport": None, "rejections": 0,
         "compute_seconds": 1.0, "wait_seconds": 0.5, "transfer_seconds": 0.25,
     }  # fmt: skip

@@ -1,6 +1,8 @@
 """Which stage comes next, from the first to the last, and from wherever a run was broken off."""
 
 import copy
+import dataclasses
+import math
 
 import pytest
 from hypothesis import given, settings
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 
 from paramserver.leases import Lease, Stage
 from paramserver.progress import Progress
+from ps_common.figures import AREA_BINS
 from ps_common.job import Description
 from support_jobs import description
 
@@ -17,12 +20,12 @@ def finish(stage: Stage, job: Description) -> None:
     for number, (shard, unit) in enumerate(stage.units.items()):
         lease = Lease(number, unit, b"w", 9.0, 0)
         stage.begin(lease)
-        n = float(job.schedule.samples(stage.round, shard)) if stage.kind == "train" else 4.0
-        loss = (stage.round if stage.kind == "train" else shard) * n
+        n = float(job.schedule.samples(stage.version, shard)) if stage.kind == "train" else 4.0
+        loss = (stage.version if stage.kind == "train" else shard) * n
         lease.sums = {} if stage.kind == "initialise" else {"loss": [loss, n], "accuracy": [1.0, n]}
         if stage.kind == "train" and job.test is not None:
             del lease.sums["accuracy"]
-        stage.finish(lease)
+        stage.finish(lease, "w1")
 
 
 def run(job: Description, progress: Progress, stages: int | None = None) -> list[tuple[str, int]]:
@@ -35,7 +38,7 @@ def run(job: Description, progress: Progress, stages: int | None = None) -> list
         assert progress.next_stage(job) is not stage  # asking changes nothing
         finish(stage, job)
         progress.close(stage, job)
-        gone.append((stage.kind, stage.round))
+        gone.append((stage.kind, stage.version))
     return gone
 
 
@@ -69,6 +72,37 @@ def test_without_test_data_nothing_is_evaluated_and_the_training_figures_count()
     assert run(job, progress) == [("initialise", 0), ("train", 0), ("train", 1)]
     assert progress.history == [{"epoch": 1, "samples": 20, "loss": 0.5, "accuracy": 4 / 20}]
     assert progress.metrics() == {"loss": 0.5, "accuracy": 0.2}
+
+
+def test_sums_are_made_into_what_the_job_says_and_what_counted_nothing_has_no_figure():
+    job = description(n=20, n_test=None, batch_size=5, local_steps=2, epochs=1, shards=1)
+    job = dataclasses.replace(job, figures={"rmse": "root", "perplexity": "exponential", "auc": "area"})
+    progress = Progress(version=0)
+    for _ in range(2):
+        stage = progress.next_stage(job)
+        lease = Lease(0, stage.units[0], b"w", 9.0, 0)
+        stage.begin(lease)
+        lease.sums = {
+            "loss": [5.0, 10.0],
+            "rmse": [45.0, 10.0],
+            "perplexity": [20.0, 10.0],
+            "auc": [0.0] * (2 * AREA_BINS),
+            "own": [30.0, 10.0],
+        }
+        lease.sums["auc"][:2] = [0.0, 3.0]  # positives, of which a negative is below
+        lease.sums["auc"][AREA_BINS] = 1.0
+        lease.sums["none"] = [0.0, 0.0]
+        stage.finish(lease, "w1")
+        assert len(progress.sums.get("auc", [])) in (0, 2 * AREA_BINS)
+        progress.close(stage, job)
+    assert progress.metrics() == {
+        "loss": 0.5,
+        "rmse": math.sqrt(4.5),
+        "perplexity": math.exp(2),
+        "auc": 1.0,
+        "own": 3.0,
+    }
+    assert set(progress.history[0]) == {"epoch", "samples", *progress.metrics()}
 
 
 def test_an_epochs_entry_has_the_loss_of_training_and_the_figures_of_the_evaluation():
@@ -149,9 +183,63 @@ def test_a_run_broken_off_anywhere_goes_on_to_the_same_end(shards, epochs, every
     cut = data.draw(st.integers(0, len(stages)))
     first = Progress()
     before = run(job, first, stages=cut)
-    resumed = Progress(first.version, first.samples, copy.deepcopy(first.sums), copy.deepcopy(first.history))
+    resumed = copy.deepcopy(first)
     assert before + run(job, resumed) == stages
     assert resumed == whole
+
+
+def test_where_nothing_is_said_of_units_none_has_been_left_out():
+    first = Progress()
+    run(UNEQUAL, first, stages=4)
+    resumed = Progress(first.version, first.samples, first.sums, first.history)
+    rest = [unit for _, unit in units_of(UNEQUAL, resumed)]
+    assert rest == [unit for _, unit in units_of(UNEQUAL, first)]
+
+
+# Three shards of 3, 1 and 2 rounds an epoch.
+UNEQUAL = description(n=12, n_test=None, shards=(6, 2, 4), batch_size=2, local_steps=1, epochs=2)
+
+
+def units_of(job, progress, late=()):
+    """The units of every stage to the end, with their versions; without those of `late`: version, shard."""
+    gone = []
+    progress = copy.deepcopy(progress)
+    while (stage := progress.next_stage(job)) is not None:
+        finish(stage, job)
+        for version, shard in late:
+            if version == stage.version and stage.kind == "train":
+                del stage.units[shard], stage.sums[shard]
+        progress.close(stage, job)
+        gone += [(stage.version, unit) for unit in stage.units.values() if unit.kind == "train"]
+    return gone
+
+
+def test_what_a_round_was_closed_without_is_trained_later_in_the_epoch_in_its_shards_order():
+    units = units_of(UNEQUAL, Progress(), late=[(0, 0), (1, 0), (1, 2)])
+    assert [(version, unit.round, unit.shard) for version, unit in units] == [
+        *[(0, 0, 1), (0, 0, 2)],
+        *[],  # version 1: shard 0 and 2 are left out again, and shard 1 has had its one
+        *[(2, 0, 0), (2, 1, 2)],
+        *[(3, 1, 0), (4, 2, 0)],
+        *[(5, 3, 0), (5, 3, 1), (5, 3, 2)],
+        *[(6, 4, 0), (6, 4, 2)],
+        *[(7, 5, 0)],
+    ]
+    without = sorted((unit.round, unit.shard) for _, unit in units_of(UNEQUAL, Progress()))
+    assert sorted((unit.round, unit.shard) for _, unit in units) == without, "each of an epoch once"
+
+
+def test_a_run_that_lags_is_broken_off_and_goes_on():
+    progress = Progress()
+    for _ in range(3):
+        stage = progress.next_stage(UNEQUAL)
+        finish(stage, UNEQUAL)
+        if stage.kind == "train" and stage.version == 0:
+            del stage.units[0], stage.sums[0]
+        progress.close(stage, UNEQUAL)
+    assert progress.done == [1, 1, 2]
+    resumed = copy.deepcopy(progress)
+    assert [(v, u.round, u.shard) for v, u in units_of(UNEQUAL, resumed)][:2] == [(2, 1, 0), (3, 2, 0)]
 
 
 def test_a_finished_run_goes_on_for_more_epochs():

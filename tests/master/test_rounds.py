@@ -156,6 +156,22 @@ def test_what_was_held_and_is_summed_is_free_for_others():
     assert case.may == {third: {1}}
 
 
+def test_who_waits_costs_nothing_while_there_is_no_room_for_a_chunk(monkeypatch):
+    """A chunk of any contribution asks what may come next, and thousands may be waiting."""
+    looked = []
+    case = Case(Layout([Entry("w", (16,))]), [1] * 50, budget=64 * 3 + 60)
+    choose = case.round._choose
+    monkeypatch.setattr(case.round, "_choose", lambda shard: looked.append(shard) or choose(shard))
+    for shard in case.shards[1:]:
+        case.announce(shard)
+    looked.clear()
+    sent = [shard for shard, chunks in case.may.items() if chunks]
+    for shard in sent:
+        case.send(shard, 0)
+    assert len(sent) == 3
+    assert len(looked) == 3
+
+
 def test_chunks_promised_at_the_announcement_may_come_unasked():
     case = Case(SMALL, [1, 1], window=2)
     shard = case.shards[0]
@@ -237,3 +253,43 @@ def test_a_vector_is_used_again_only_when_nobody_reads_it():
     del read
     assert vectors.take() is first
     assert vectors.take() is not second
+
+
+def test_samples_that_come_with_the_contribution_weigh_it_whatever_the_order():
+    layout = Layout([Entry("w", (7,)), Entry("h", (5,), "float16", "slot")])
+    said = {1: 3, 4: 6, 7: 2}  # by shard
+    for order in itertools.permutations(said):
+        case = Case(layout, [1, 1, 1], window=2)
+        for shard in order:
+            case.round.weigh(shard, said[shard])
+            case.round.weigh(shard, 99)  # the first counts
+            case.announce(shard)
+            for index in sorted(case.may[shard]):
+                case.send(shard, index)
+        case.round.finish()
+        for run in layout.runs:
+            views = [case.vectors[s][run.start : run.stop].view(run.dtype).astype("float32") for s in said]
+            total = views[0] + views[1] * np.float32(2) + views[2] * np.float32(2 / 3)
+            mean = (total / np.float32(1 + 2 + 2 / 3)).astype(run.dtype)
+            np.testing.assert_array_equal(case.round.out[run.start : run.stop].view(run.dtype), mean)
+
+
+def test_equal_samples_that_come_with_the_contribution_are_summed_unscaled():
+    case = Case(SMALL, [1, 1, 1])
+    for shard in case.shards:
+        case.round.weigh(shard, 500)
+        case.lend(shard)
+    case.round.finish()
+    case.assert_right()
+
+
+def test_without_the_first_contribution_the_second_is_the_measure():
+    case, other = (Case(SMALL, [1, 1, 1]) for _ in range(2))
+    first, second, third = case.shards
+    for one, shards in ((case, (second, third)), (other, (second, third))):
+        one.round.leave_out(first)
+        for shard in shards:
+            one.round.weigh(shard, 10 if one is case else 70)
+            one.lend(shard)
+        one.round.finish()
+    assert bytes(case.round.out) == bytes(other.round.out)

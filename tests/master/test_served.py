@@ -4,18 +4,19 @@ import dataclasses
 
 import pytest
 
+from paramserver import digests
 from paramserver.canonical import Canonical
 from paramserver.chunks import Comer
 from paramserver.effects import Outbox, Restart, Tell
 from paramserver.rounds import Lent
 from paramserver.served import Served
 from paramserver.settings import Settings
+from paramserver.simulation.host import Host
 from ps_common import messages as m
 from ps_common.errors import PeerError
 from ps_common.memory import Heap
 from ps_common.messages import NOT_SHARED
 from ps_common.wire import checksum
-from simulation.host import Host
 from support_averages import random_vectors
 from support_rounds import SMALL
 
@@ -365,7 +366,26 @@ def test_what_is_copied_for_its_owner_takes_room():
     for shard in (1, 2):
         told.served.lend(shard, told.lent(shard))
         assert not told.served.may_keep(shard)
+        for server, release in told.said_of(m.Release):
+            told.hear(server, m.Released(told.generation, release.number, 1, shard))
     assert told.served.free_bytes == 0
+
+
+def test_memory_is_asked_back_of_one_after_the_other():
+    """Each is copied: whoever waits longer may need none, and copies of all would be without a bound."""
+    told = Told().ready()
+    for shard in (1, 2):
+        told.served.lend(shard, told.lent(shard))
+    assert not told.served.may_keep(1)
+    (_, release), _ = releases = told.said_of(m.Release)
+    assert not told.served.may_keep(2)
+    assert not told.served.may_keep(1)
+    assert told.said_of(m.Release) == []
+    for server, release in releases:
+        told.hear(server, m.Released(told.generation, release.number, 1, 1))
+    assert told.served.absorb(1)
+    assert not told.served.may_keep(2)
+    assert {release.shard for _, release in told.said_of(m.Release)} == {2}
 
 
 def test_an_empty_model_has_room():
@@ -400,3 +420,59 @@ def test_a_proposal_that_is_given_up_leaves_nothing():
     assert told.served.is_ready
     told.served.begin_anew()
     assert told.said_of(m.Serve) == []
+
+
+# -- what was averaged --------------------------------------------------------------------------------------
+
+DIGESTS = tuple(digests.of_chunks([number]) for number in range(6))
+
+
+def test_servers_are_asked_for_digests_where_a_ledger_is_kept_and_the_stretches_are_put_together():
+    told = Told(keeps_ledger=True)
+    assert all(serve.keeps_digests for _, serve in told.said_of(m.Serve))
+    told.ready()
+    for server in (1, 0):
+        told.hear(server, m.Closed(told.generation, 1, (), DIGESTS[3 * server :][:3]))
+    wanted = tuple(digests.of_stretches([DIGESTS[shard], DIGESTS[3 + shard]]) for shard in range(3))
+    assert told.served.digests() == wanted
+
+
+def test_without_a_ledger_nobody_is_asked():
+    told = Told()
+    assert not any(serve.keeps_digests for _, serve in told.said_of(m.Serve))
+    told.ready()
+    told.close()
+    assert told.served.digests() == ()
+
+
+@pytest.mark.parametrize("wrong", [(), DIGESTS[:2], DIGESTS[:4], (*DIGESTS[:2], "x" * 16)])
+def test_a_server_that_says_something_else_has_not_closed_the_round(wrong):
+    told = Told(keeps_ledger=True).ready()
+    for shard in range(3):
+        told.deliver(shard)
+    told.hear(0, m.Closed(told.generation, 1, (), DIGESTS[:3]))
+    with pytest.raises(PeerError, match="3 digests"):
+        told.hear(1, m.Closed(told.generation, 1, (), wrong))
+    assert not told.served.is_finished
+
+
+def test_what_was_said_in_a_generation_gone_by_is_forgotten():
+    told = Told(keeps_ledger=True).ready()
+    told.hear(0, m.Closed(told.generation, 1, (), DIGESTS[:3]))
+    told.served.begin_anew()
+    told.ready()
+    for server in (0, 1):
+        told.hear(server, m.Closed(told.generation, 1, (), DIGESTS[3:]))
+    assert told.served.digests() == tuple(digests.of_stretches([one, one]) for one in DIGESTS[3:])
+
+
+def test_servers_are_told_the_samples_that_came_with_a_contribution_also_when_told_again():
+    told = Told().ready()
+    told.served.announce(0, Comer(9, b"w", False, 70))
+    assert [message.samples for _, message in told.said_of(m.Announce)] == [70, 70]
+    told.served.lend(1, told.lent(3), 30)
+    assert [message.samples for _, message in told.said_of(m.Lend)] == [30, 30]
+    told.deliver(1, 0)
+    told.served.repeat(1, False)
+    told.served.repeat(0, False)
+    assert [(server, message.samples) for server, message in told.said] == [(1, 30), (0, 70), (1, 70)]

@@ -13,9 +13,10 @@ from processes.world import MARK, World
 
 @pytest.fixture(autouse=True)
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    """A folder of the test's own; afterwards no process, port or temporary file may be left.
+    """A folder of the test's own; afterwards nothing of what it started may be left.
 
-    A port is held by a process, so it is enough that none of those started here, or by them, is left.
+    A port, and a segment, is held by a process: by none of those started here, or by them, if none is left,
+    and by this one if its own are as they were.
     """
     world = World(tmp_path)
     for name in [name for name in os.environ if name.startswith("PS_")]:

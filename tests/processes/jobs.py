@@ -73,6 +73,15 @@ class Gate(nn.Layer):
     + PLAIN.replace("nn.ReLU()", "nn.ReLU(), Gate()")
 )
 
+# Held at the first unit of the second epoch, where a worker was alone until then: five units are left.
+EARLY = GATED.replace(f"steps >= {HOLD_AT}", "steps >= 32")
+
+# The same in five chunks over a network: one more than are sent unasked.
+CHUNKED = (
+    EARLY.replace("nn.Dense(12, 8)", "nn.Dense(12, 66_000)").replace("nn.Dense(8", "nn.Dense(66_000")
+    .replace("epochs=4", "epochs=2")
+)  # fmt: skip
+
 # The "gradient" says how often each sample is in a batch and the learning rate is 1, so the weights count: a
 # unit adds 1 to each of its samples, and the average gives it its share of the round, samples / all samples.
 _COUNTING = (

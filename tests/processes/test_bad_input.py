@@ -25,6 +25,7 @@ from processes import jobs
         ("ps-server job.py --advertise master", 2, "--advertise must look like tcp://127.0.0.1:5555"),
         ("ps-server job.py --workers 3:2", 2, "--workers must be MIN or MIN:MAX"),
         ("ps-worker --master localhost", 2, "--master must look like tcp://host:5555, not 'localhost'"),
+        (f"ps-worker --name {'x' * 257}", 2, "--name has at most 256 characters, not 257"),
         ("ps-worker --job gone.py", 2, "no such job file: gone.py"),
         ("ps-worker --device cuda:99", 2, "device 'cuda:99' was asked for, but"),
         ("ps-worker --master tcp://127.0.0.1:9 --master-timeout 0.5", 69, "nobody answers at the master's"),
@@ -144,7 +145,7 @@ def test_ps_local_ends_with_the_code_of_the_layer_that_raises(world):
 def test_a_loss_that_is_no_number_is_65_and_says_what_to_look_at(world):
     code, said = world.run("ps-local", world.job(), "--set", "optimizer.learning_rate=1e30")
     assert code == 65
-    assert "the learning rate may be too high or the data may hold NaN" in said
+    assert "the learning rate may be too high" in said
 
 
 def test_when_every_worker_leaves_with_an_error_ps_local_ends_with_its_code(world):

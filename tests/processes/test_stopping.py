@@ -9,12 +9,13 @@ from processes import jobs
 from processes.world import eventually, is_listening
 
 LISTENING = "listening: start workers with --master "
+ENDLESS = jobs.GATED.replace("epochs=4", "epochs=100_000")  # it does not end by itself
 
 
-def held_local(world, *flags):
+def held_local(world, *flags, text=jobs.GATED):
     """ps-local in mid-run, all its workers at the gate; the address of its master."""
     world.hold()
-    local = world.start("ps-local", world.job(jobs.GATED), "-n", 2, *flags)
+    local = world.start("ps-local", world.job(text), "-n", 2, *flags)
     address = local.wait_for(LISTENING).removeprefix(LISTENING)
     eventually(lambda: list(world.folder.glob("held-*")), "no worker came to the gate")
     return local, address
@@ -99,7 +100,7 @@ def test_nothing_lasts_longer_than_the_shutdown_timeout(world):
 
 
 def test_kill_of_ps_local_ends_its_master_and_workers(world):
-    local, address = held_local(world)
+    local, address = held_local(world, text=ENDLESS)
     local.send(signal.SIGKILL)
     local.wait(5)
     world.release()
@@ -108,8 +109,8 @@ def test_kill_of_ps_local_ends_its_master_and_workers(world):
     world.forgive_temporary_files()
 
 
-def test_kill_of_the_master_of_ps_local_ends_it_and_says_so(world):
-    local, _ = held_local(world)
+def test_kill_of_the_master_of_ps_local_that_may_not_start_it_again_ends_it_and_says_so(world):
+    local, _ = held_local(world, "--restarts", 0)
     (master,) = [child for child in local.children() if "paramserver.cli.server" in child.cmdline()]
     master.kill()
     world.release()

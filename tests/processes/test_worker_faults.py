@@ -2,21 +2,28 @@
 
 import signal
 
+import pytest
+
 from processes import jobs
 from processes.world import events, eventually
 
 
-def test_sigkill_of_a_worker_changes_no_bit(world, undisturbed):
+@pytest.mark.parametrize("transport", ["shm", "tcp"])
+def test_sigkill_of_a_worker_is_told_by_the_kernel_and_changes_no_bit(world, undisturbed, transport):
     world.hold()
-    with world.cluster(jobs.GATED) as cluster:
-        cluster.kill_worker(world.held(cluster))
+    with world.cluster(jobs.GATED, 1, ("--transport", transport)) as cluster:
+        world.held(cluster)
+        killed = cluster.start_worker()  # nobody is left to race its unit
+        eventually(lambda: killed.process.pid in world.held_pids(), "it comes to the gate, too")
+        killed.process.kill()
+        cluster.wait_for(f"is lost: its process {killed.process.pid} has ended")
         world.release()
         record = cluster.wait(60)
     assert record["status"] == "finished"
     assert record["weights_sha256"] == undisturbed(jobs.GATED)
-    (loss,) = events(record, "loss")
-    assert "is lost: not heard of" in loss["text"]
+    assert len(events(record, "loss")) == 1
     assert events(record, "release"), "it had a unit in hand"
+    assert sum(worker["samples"] for worker in record["workers"]) == record["samples"] == 4 * jobs.SAMPLES
 
 
 def test_every_sample_counts_once_though_a_worker_is_killed_and_another_joins(world):

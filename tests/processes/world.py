@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.parse
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ from typing import Any
 
 import psutil
 
-from paramserver import LocalCluster
+from paramserver import LocalCluster, checkpoint
 from processes import jobs
 
 BIN = Path(sys.executable).parent
@@ -85,6 +86,7 @@ class World:
         self.temporary = folder / "temporary"
         self.temporary.mkdir()
         self.commands: list[Command] = []
+        self._threads, self._open, self._named = own_threads(), open_here(), named_segments()
 
     def job(self, text: str = jobs.PLAIN, name: str = "job.py") -> Path:
         path = self.folder / name
@@ -93,16 +95,22 @@ class World:
 
     def hold(self) -> None:
         """Workers of a gated job stop in mid-run from now on."""
+        for path in self.folder.glob("held-*"):
+            path.unlink()
         (self.folder / "hold").touch()
 
-    def held(self, cluster: LocalCluster) -> int:
+    def held(self, cluster: LocalCluster, timeout_s: float = 30.0) -> int:
         """Wait until a worker of a gated job is held; returns its number. It has a unit in hand."""
 
         def number() -> list[int]:
             workers = enumerate(cluster.workers)
             return [i for i, w in workers if (self.folder / f"held-{w.process.pid}").exists()]
 
-        return int(eventually(number, "no worker came to the gate")[0])
+        return int(eventually(number, "no worker came to the gate", timeout_s)[0])
+
+    def held_pids(self) -> list[int]:
+        """Process ids of all that have come to the gate so far."""
+        return [int(path.name.removeprefix("held-")) for path in self.folder.glob("held-*")]
 
     def release(self) -> None:
         (self.folder / "hold").unlink()
@@ -125,10 +133,11 @@ class World:
         return started.wait(), started.said
 
     def cluster(
-        self, text: str = jobs.PLAIN, workers: int = 2, flags: tuple[object, ...] = ()
+        self, text: str = jobs.PLAIN, workers: int = 2, flags: tuple[object, ...] = (), restarts: int = 0
     ) -> LocalCluster:
         """A cluster that runs a job; use it in a `with`."""
-        return LocalCluster(self.job(text), workers, server_flags=[str(flag) for flag in flags])
+        words = [str(flag) for flag in flags]
+        return LocalCluster(self.job(text), workers, server_flags=words, restarts=restarts)
 
     def record(
         self, text: str = jobs.PLAIN, workers: int = 2, flags: tuple[object, ...] = (), within_s: float = 60.0
@@ -156,7 +165,7 @@ class World:
         self.temporary.mkdir()
 
     def close(self) -> None:
-        """Fail if a process or a temporary file is left; leave none."""
+        """Fail if a process, a port, a temporary file, a segment or a thread is left; leave none."""
         try:
             eventually(lambda: not self.left_behind(), "processes are left", 5.0)
         finally:
@@ -169,6 +178,33 @@ class World:
             assert not left, left
         files = sorted(path.name for path in self.temporary.iterdir())
         assert not files, f"temporary files are left: {files}"
+        assert own_threads() <= self._threads, "threads of the test's own process are left"
+        assert open_here() <= self._open, "sockets or segments of the test's own process are left"
+        assert named_segments() <= self._named, "segments with a name are left"
+
+
+def own_threads() -> set[threading.Thread]:
+    """Threads of this process, but for the one that pytest-timeout has for each test."""
+    return {thread for thread in threading.enumerate() if not isinstance(thread, threading.Timer)}
+
+
+def open_here() -> set[str]:
+    """Sockets and memory without a name that this process holds: both go with the last who holds them."""
+    links = set()
+    for path in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # the descriptor of this very listing
+            links.add(str(path.readlink()))
+    return {link for link in links if link.startswith(("socket:", "/memfd:"))}
+
+
+def named_segments() -> set[str]:
+    return {path.name for path in Path("/dev/shm").glob("*paramserver*")}
+
+
+def newest_round(folder: Path) -> int:
+    """The last round of which a checkpoint is on disk; -1: there is none."""
+    saved = checkpoint.checkpoints(folder)
+    return int(saved[0].stem.removeprefix("round-")) if saved else -1
 
 
 def events(record: dict[str, Any], kind: str) -> list[dict[str, Any]]:

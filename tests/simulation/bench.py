@@ -17,7 +17,7 @@ from ps_worker.rows import HeldRows
 from simulation.cluster import join_of
 from simulation.jobs import Case, counting_case
 
-SETTINGS = Settings(chunk_bytes=64, window=2, held_bytes=1024, checkpoint_every_rounds=1)
+SETTINGS = Settings(chunk_bytes=64, window=2, held_bytes=1024, checkpoint_every_rounds=1, race_after_s=1e6)
 _M = TypeVar("_M", bound=m.Message)
 
 
@@ -35,10 +35,13 @@ class Bench:
         self.settings = dataclasses.replace(SETTINGS, **settings)
         self.master = Master(self.case.description, self.settings, "run", self.now, snapshot=snapshot)
         self.effects: list[Effect] = []
+        self.is_disk_slow = False  # what is to be saved is not on disk until a test says so
         self.replica = self.case.make_replica(self.case.description, Heap())
 
     def take(self, effects: list[Effect]) -> list[Effect]:
         self.effects += effects
+        if not self.is_disk_slow and any(isinstance(effect, Save) for effect in effects):
+            effects = effects + self.take(self.master.saved(self.now))
         return effects
 
     def say(self, sender: bytes, message: m.Message, *payloads: bytes) -> list[Effect]:

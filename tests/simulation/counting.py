@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from paramserver.simulation.slots import Slots
 from ps_common import data
 from ps_common.arrays import HostArray
 from ps_common.job import Description
@@ -17,7 +18,6 @@ from ps_common.memory import Heap, Memory
 from ps_common.shards import shuffled
 from ps_worker.effects import Contribution
 from ps_worker.rows import ShardRows
-from simulation.slots import Slots
 
 ROUNDING = 1e-6  # of a count in float64: a few units in the last place a round
 

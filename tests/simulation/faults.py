@@ -1,12 +1,14 @@
 """What goes wrong, and when: faults at random moments until the weather calms down."""
 
+import math
 from collections.abc import Callable
 
+from paramserver.simulation.computing import Pace
+from paramserver.simulation.disk import DELAY_S
+from paramserver.simulation.network import CALM, Weather
+from paramserver.simulation.server_node import ServerNode
+from paramserver.simulation.worker_node import WorkerNode
 from simulation.cluster import Cluster
-from simulation.computing import Pace
-from simulation.network import CALM, Weather
-from simulation.server_node import ServerNode
-from simulation.worker_node import WorkerNode
 
 
 class Faults:
@@ -55,12 +57,10 @@ class Faults:
             self._later(3.0, self._new_worker)
 
     def _replace(self, node: WorkerNode) -> None:
-        """A worker has left before the end.
-
-        It was asked to, or a master that died before its last snapshot was safe had sent it home.
-        """
+        """A worker has left: it was asked to, or the run is over, which is on disk before anyone is told."""
         assert node.exit is not None
-        assert node.exit.reason in ("asked to stop", "finished"), str(node)
+        is_asked = node.exit.reason.startswith("asked to stop")
+        assert is_asked or self._cluster.is_end_saved, str(node)
         self._later(3.0, self._new_worker)
 
     def _new_worker(self) -> None:
@@ -137,11 +137,30 @@ class Faults:
             heal = self._cluster.network.heal
             self._world.after(self._world.random.uniform(0.0, 12.0), lambda: heal(node.address, other))
 
+    def _clock_step(self) -> None:
+        """The machine of one of the processes was suspended, at a moment when none of its processes ran."""
+        master, servers = self._cluster.master, self._cluster.servers.values()
+        nodes = [*self._cluster.workers, *servers, *([master] if master else [])]
+        if nodes:
+            self._world.random.choice(nodes).step_clock(
+                self._world.random.choice([0.01, 1.0, 60.0]) * self._world.random.random()
+            )
+
+    def _slow_disk(self) -> None:
+        """For a while a checkpoint takes longer than the rounds between two of them."""
+        disk = self._cluster.disk
+        disk.delay_s = self._world.random.uniform(0.0, 10.0)
+        self._world.after(self._world.random.uniform(0.0, 15.0), self._quick_disk)
+
+    def _quick_disk(self) -> None:
+        self._cluster.disk.delay_s = DELAY_S
+
     def _storm(self) -> None:
         self._cluster.network.weather = random_weather(self._cluster)
 
     def _calm(self) -> None:
         self._cluster.network.weather = CALM
+        self._quick_disk()
 
 
 _WEIGHTS = {
@@ -153,6 +172,8 @@ _WEIGHTS = {
     "hang": 2,
     "leave": 1,
     "storm": 3,
+    "clock_step": 2,
+    "slow_disk": 1,
 }
 _OF_SERVERS = {"kill_server": 3, "pause_server": 2, "partition_server": 2}
 
@@ -167,6 +188,7 @@ def random_weather(cluster: Cluster) -> Weather:
         reorder=random.choice([0.0, 0.05, 0.3]),
         detour_s=random.choice([0.1, 1.0, 5.0]),
         corrupt=random.choice([0.0, 0.0, 0.05]),
+        bandwidth=random.choice([math.inf, math.inf, 1e6, 1e5, 2e4]),
     )
 
 

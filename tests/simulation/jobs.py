@@ -1,12 +1,12 @@
 """Small random jobs and settings: everything that a seed chooses before a run begins."""
 
-import dataclasses
 import random
-from collections.abc import Callable
 
 import numpy as np
 
 from paramserver.settings import Settings
+from paramserver.simulation import case
+from paramserver.simulation.computing import Replica
 from ps_common import data
 from ps_common.arrays import Device
 from ps_common.data import Source
@@ -16,19 +16,13 @@ from ps_common.plan import Plan
 from ps_worker import nn
 from ps_worker.replica import Parts, Watch
 from ps_worker.replica import Replica as RealReplica
-from simulation.computing import Replica
 from simulation.counting import CountingReplica, numbered
 
 FEATURES, CLASSES = 4, 3
 
 
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """A job with its data, and what its workers compute with."""
-
-    description: Description
-    sources: dict[str, Source | None]
-    make_replica: Callable[[Description, Memory], Replica]
+class Case(case.Case):
+    """One of the tests."""
 
     @property
     def counts(self) -> bool:
@@ -65,7 +59,7 @@ def counting_case(plan: Plan, seed: int, samples: int, test_samples: int = 0) ->
     return Case(job.describe(), {"train": train, "test": test}, CountingReplica)
 
 
-def random_case(rng: random.Random) -> Case:
+def random_case(rng: random.Random, quorum: float = 1.0) -> Case:
     """Half of the seeds count samples, half train a real model."""
     shards = rng.randint(1, 6)
     batch, steps, epochs = rng.randint(1, 4), rng.randint(1, 3), rng.randint(1, 3)
@@ -79,6 +73,7 @@ def random_case(rng: random.Random) -> Case:
         optimizer_state=rng.choice(["average", "average", "reset"]),
         dtype=rng.choice(["float32", "float64"]),
         evaluate_every=rng.randint(1, 2),
+        quorum=quorum,
     )
     test_samples = rng.choice([0, 0, rng.randint(1, 12)])
     seed = rng.randrange(2**31)
@@ -95,10 +90,12 @@ def random_settings(rng: random.Random) -> Settings:
         workers_min=rng.randint(1, 2),
         wait_timeout_s=1e4,
         lease_timeout_s=rng.uniform(3.0, 20.0),
+        race_after_s=rng.choice([0.005, 0.5, 1e3]),
         retry_s=rng.choice([0.2, 0.5, 1.0]),
         chunk_bytes=64 * rng.randint(1, 8),
         window=rng.randint(1, 4),
         held_bytes=rng.choice([64, 512, 4096, 2**20]),
+        keeps_ledger=True,
         checkpoint_every_rounds=None if by_time else rng.randint(1, 3),
         checkpoint_every_s=rng.uniform(0.5, 2.0) if by_time else None,
     )

@@ -3,11 +3,11 @@
 import math
 from collections.abc import Mapping
 
+from paramserver.simulation.computing import Replica
 from ps_common.arrays import HostArray
 from ps_common.data import Source
 from ps_common.job import Description
 from ps_worker.rows import HeldRows
-from simulation.computing import Replica
 
 
 def naive_run(job: Description, replica: Replica, sources: Mapping[str, Source | None]) -> HostArray:

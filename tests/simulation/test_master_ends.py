@@ -25,7 +25,7 @@ def failed(lease: m.Lease, text: str = "ValueError: of the user", code: int = 1)
 
 
 def test_a_unit_that_always_fails_ends_the_run_after_three_different_workers() -> None:
-    bench = Bench(counting_case(Plan(shards=1), 3, 8), workers_min=4)
+    bench = Bench(counting_case(Plan(shards=1), 3, 8), workers_at_start=4)
     hands = [bench.hand(f"w{i}") for i in range(4)]
     hands[0].settle()
     tried = []
@@ -98,7 +98,7 @@ def test_a_contribution_that_can_never_be_accepted_fails_its_unit() -> None:
     answers = first.say(first.push(bad, sums={"loss": [float("nan"), 1.0]}))
     assert isinstance(answers[0], m.Accepted)
     assert not answers[0].counted
-    assert "not two finite numbers" in answers[0].reason
+    assert "not 2 finite numbers" in answers[0].reason
     second.settle()
     assert second.lease.shard == bad.shard
     second.settle()
@@ -106,7 +106,7 @@ def test_a_contribution_that_can_never_be_accepted_fails_its_unit() -> None:
 
 
 def test_a_layout_that_is_no_layout_ends_with_the_worker_that_proposed_it() -> None:
-    bench = Bench(workers_min=2)
+    bench = Bench(workers_at_start=2)
     first, second = bench.hand("w1"), bench.hand("w2")
     answers = first.say(first.push(first.lease, layout=[["w", [-1], "float32", "weight"]]))
     assert isinstance(answers[0], m.Accepted)
@@ -117,7 +117,7 @@ def test_a_layout_that_is_no_layout_ends_with_the_worker_that_proposed_it() -> N
 
 
 def test_a_layout_whose_worker_dies_is_forgotten_with_it() -> None:
-    bench = Bench(workers_min=2)
+    bench = Bench(workers_at_start=2)
     first, second = bench.hand("w1"), bench.hand("w2")
     foreign = Layout([Entry("other", (3, 3), "float32")])
     first.say(first.push(first.lease, layout=foreign.to_plain()))
@@ -130,7 +130,7 @@ def test_a_layout_whose_worker_dies_is_forgotten_with_it() -> None:
 
 
 def test_a_foreign_layout_that_was_filled_ends_the_run_with_76_and_says_why() -> None:
-    bench = Bench(workers_min=2)
+    bench = Bench(workers_at_start=2)
     first, second = bench.hand("w1"), bench.hand("w2")
     part = bytes(36)
     first.say(first.push(first.lease, layout=Layout([Entry("other", (3, 3), "float32")]).to_plain()))
@@ -146,7 +146,7 @@ def test_a_foreign_layout_that_was_filled_ends_the_run_with_76_and_says_why() ->
 
 
 def test_a_layout_larger_than_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    bench = Bench(workers_min=2)
+    bench = Bench(workers_at_start=2)
     first, _ = bench.hand("w1"), bench.hand("w2")
 
     def no_memory(*_: object) -> None:
@@ -212,7 +212,7 @@ def test_stop_with_a_worker_that_is_silent_ends_when_it_counts_as_lost() -> None
 
 
 def test_stop_does_not_wait_for_units_that_cannot_come_in() -> None:
-    bench = Bench(counting_case(Plan(shards=4, batch_size=5), 3, 20), held_bytes=64, workers_min=2)
+    bench = Bench(counting_case(Plan(shards=4, batch_size=5), 3, 20), held_bytes=64, workers_at_start=2)
     first, second = bench.hand("w1"), bench.hand("w2")
     first.settle()
     second.settle()
@@ -246,6 +246,31 @@ def test_whoever_says_anything_after_the_end_is_sent_home() -> None:
         assert second.say(message) == [stop]
     stranger = Hand(bench, "w9")
     assert stranger.say(stranger.join) == [stop]
+
+
+def test_nobody_is_sent_home_before_the_last_checkpoint_is_safe() -> None:
+    """Or a master killed in between would come back to a run that is not over, and to no workers."""
+    bench, first, second = started()
+    bench.is_disk_slow = True
+    bench.stop()
+    for hand in (first, second):
+        hand.settle()
+    assert bench.saves[-1].version == bench.master.progress.version
+    assert not first.heard(m.Stop)
+    assert first.say(m.Heartbeat(0, 0)) == [m.Alive(1, bench.settings.heartbeat_interval_s)], "it waits"
+    assert first.say(m.Ready(0)) == []
+    bench.take(bench.master.saved(bench.now))
+    assert first.heard(m.Stop)
+    assert second.heard(m.Stop)
+
+
+def test_a_disk_that_does_not_answer_does_not_keep_the_run_from_ending() -> None:
+    bench, first, _ = started(shutdown_timeout_s=8.0, liveness_timeout_s=100.0)
+    bench.is_disk_slow = True
+    bench.stop()
+    bench.wait(7.0)
+    assert first.heard(m.Stop)
+    assert "the last checkpoint takes too long" in bench.notes("checkpoint")[-1].text
 
 
 def test_a_master_started_again_at_the_end_tells_those_who_are_still_there() -> None:
@@ -292,6 +317,67 @@ def test_all_workers_gone_in_mid_run_waits_says_so_and_gives_up_with_75() -> Non
     assert bench.finished is not None
     assert bench.finished.exit_code == 75
     assert bench.saves[-1].version == 0
+
+
+def test_below_the_least_number_of_workers_nothing_is_leased_until_there_are_enough_again() -> None:
+    bench = Bench(workers_min=2, wait_timeout_s=5.0)
+    first, second = bench.hand("w1"), bench.hand("w2")
+    first.settle()
+    leased = len(first.heard(m.Lease))
+    second.say(GOODBYE)
+    first.settle()
+    bench.wait(0.3)
+    assert bench.notes("waiting")[-1].text == "waiting for workers: 1 of 2 workers here"
+    assert len(first.heard(m.Lease)) == leased, "the unit in hand came in, and no other was given"
+    third = bench.hand("w3")
+    while bench.master.progress.version < 2:
+        for hand in (first, third):
+            if bench.master.members.get(hand.sender).lease:
+                hand.settle()
+    check_counts(bench.counts, 1)
+
+
+def test_below_the_least_number_for_too_long_is_75() -> None:
+    bench = Bench(workers_min=2, wait_timeout_s=5.0, liveness_timeout_s=100.0)
+    first, second = bench.hand("w1"), bench.hand("w2")
+    first.settle()
+    second.say(GOODBYE)
+    bench.wait(6.0)
+    (stop,) = set(first.heard(m.Stop))
+    assert (stop.exit_code, stop.reason[:37]) == (75, "1 of 2 workers were here after 5 s; s")
+
+
+def test_a_master_that_was_stopped_itself_does_not_take_that_for_silence_of_its_workers() -> None:
+    """What they have said meanwhile may still wait to be read."""
+    bench, first, _ = started(stall_timeout_s=20.0, lease_timeout_s=10.0)
+    bench.wait(0.6)
+    bench.now += 30.0
+    bench.take(bench.master.tick(bench.now))
+    bench.wait(1.0)
+    assert not bench.notes("loss") + bench.notes("release")
+    assert not first.heard(m.Stop)
+    first.say(m.Heartbeat(first.lease.lease, 1))
+    bench.wait(1.5)
+    (loss,) = bench.notes("loss")
+    assert "w2 is lost" in loss.text
+
+
+def test_workers_that_hang_all_of_them_end_the_run_with_75_and_are_named() -> None:
+    bench, first, second = started(stall_timeout_s=20.0)
+    third = bench.hand("w3", is_ready=False)
+    first.say(m.Heartbeat(first.lease.lease, 1))
+    for _ in range(42):
+        for hand in (first, second, third):
+            hand.say(m.Heartbeat(hand.heard(m.Lease)[-1].lease if hand is not third else 0, 1))
+        bench.wait(0.5)
+    (stop,) = set(third.heard(m.Stop))
+    assert stop.exit_code == 75
+    for part in (
+        "no progress for 20 s: ",
+        "w1 (host, pid 1) has train round 0 shard 0, at step 1; ",
+        "w3 (host, pid 1) has not said that it is ready",
+    ):
+        assert part in stop.reason
 
 
 def test_one_worker_that_comes_back_in_mid_run_is_enough() -> None:
@@ -343,7 +429,7 @@ def bad_messages(hand: Hand) -> dict[str, tuple[m.Message, list[bytes]]]:
     chunk, part = hand.chunk(lease, 0)
     last = hand.bench.master.canonical.chunks
     return {
-        "a master's to send": (m.Alive(1), []),
+        "a master's to send": (m.Alive(1, 0.5), []),
         "there is no chunk": (m.Pull(0, (last,)), []),
         "has no data called": (m.Fetch("other", 0, (0,)), []),
         "no data called 'test'": (m.Fetch("test", 0, (0,)), []),
@@ -376,8 +462,8 @@ def test_a_message_that_is_wrong_is_noted_and_counted_and_changes_nothing(reason
 WRONG_PUSHES = {
     "the contribution says": {"samples": 4},
     "are a dict of at most": {"sums": [1.0]},
-    "pairs of numbers by name": {"sums": {"loss": [1.0]}},
-    "not two finite numbers": {"sums": {"loss": [1.0, -1.0]}},
+    "lists of numbers by name": {"sums": {"loss": 1.0}},
+    "of loss are not 2 finite numbers, the second at least 0": {"sums": {"loss": [1.0, -1.0]}},
     "are over 0 samples": {"sums": {"loss": [1.0, 0.0]}},
     "have no loss": {"sums": {"accuracy": [1.0, 5.0]}},
     "no metric may be called": {"sums": {"loss": [1.0, 5.0], "epoch": [1.0, 1.0]}},

@@ -15,7 +15,7 @@ from simulation.jobs import counting_case
 
 def started(**settings: object) -> tuple[Bench, Hand, Hand]:
     """Two workers, each with a unit of the first round in hand."""
-    bench = Bench(workers_min=2, **settings)
+    bench = Bench(workers_at_start=2, **settings)
     first, second = bench.hand("w1"), bench.hand("w2")
     assert first.lease.kind == "initialise"
     first.settle()
@@ -97,7 +97,7 @@ def test_a_late_twin_after_a_revocation_changes_nothing() -> None:
 def test_a_zombie_with_a_lease_of_a_master_before_is_fenced() -> None:
     bench, first, _ = started()
     old = first.lease
-    again = Bench(bench.case, snapshot=bench.saves[-1], workers_min=2)
+    again = Bench(bench.case, snapshot=bench.saves[-1], workers_at_start=2)
     zombie, other = Hand(again, "w1"), Hand(again, "w2")
     for hand in (zombie, other):
         for message in (hand.push(old), m.Heartbeat(old.lease, 3), m.Ready(0), m.Pull(0, (0,))):
@@ -254,7 +254,9 @@ def test_what_a_dead_worker_had_delivered_stays_and_its_twin_sends_the_rest() ->
 
 def test_with_a_full_budget_nobody_waits_for_a_unit_that_nobody_has() -> None:
     """The worker of the unit that is summed first dies; all others hold what must come after it."""
-    bench = Bench(counting_case(Plan(shards=4, batch_size=5), 3, 20), held_bytes=64, workers_min=2, window=8)
+    bench = Bench(
+        counting_case(Plan(shards=4, batch_size=5), 3, 20), held_bytes=64, workers_at_start=2, window=8
+    )
     first, second = bench.hand("w1"), bench.hand("w2")
     first.settle()
     assert (first.lease.shard, second.lease.shard) == (0, 1)
@@ -272,7 +274,10 @@ def test_with_a_full_budget_nobody_waits_for_a_unit_that_nobody_has() -> None:
 
 def test_who_waits_for_its_turn_is_not_stuck() -> None:
     bench = Bench(
-        counting_case(Plan(shards=3, batch_size=5), 3, 15), held_bytes=64, workers_min=3, lease_timeout_s=2.0
+        counting_case(Plan(shards=3, batch_size=5), 3, 15),
+        held_bytes=64,
+        workers_at_start=3,
+        lease_timeout_s=2.0,
     )
     first, second, third = (bench.hand(f"w{i}") for i in (1, 2, 3))
     first.settle()
@@ -294,7 +299,10 @@ def test_who_waits_for_its_turn_is_not_stuck() -> None:
 
 def test_a_unit_that_all_wait_for_is_taken_from_who_is_stuck_with_it() -> None:
     bench = Bench(
-        counting_case(Plan(shards=3, batch_size=5), 3, 15), held_bytes=64, workers_min=2, lease_timeout_s=2.0
+        counting_case(Plan(shards=3, batch_size=5), 3, 15),
+        held_bytes=64,
+        workers_at_start=2,
+        lease_timeout_s=2.0,
     )
     first, second = bench.hand("w1"), bench.hand("w2")
     first.settle()
@@ -311,7 +319,9 @@ def test_a_unit_that_all_wait_for_is_taken_from_who_is_stuck_with_it() -> None:
 
 def test_a_worker_alone_takes_units_in_order_when_there_is_no_room() -> None:
     """Data it holds comes first, unless what comes of it could not be held."""
-    bench = Bench(counting_case(Plan(shards=4, batch_size=5, epochs=2), 3, 20), held_bytes=64, workers_min=2)
+    bench = Bench(
+        counting_case(Plan(shards=4, batch_size=5, epochs=2), 3, 20), held_bytes=64, workers_at_start=2
+    )
     first, second = bench.hand("w1"), bench.hand("w2")
     first.settle()
     second.settle()  # shard 1
@@ -339,3 +349,18 @@ def test_pulls_answer_only_the_version_that_is(grant_of: int) -> None:
     assert [e.message.index for e in weights if isinstance(e.message, m.Weights)] == [0, 2]
     assert np.concatenate([e.payloads[0] for e in weights]).nbytes == 64 + 32
     assert first.say(m.Pull(7, (0,)))[0] == first.lease
+
+
+def test_the_more_members_there_are_the_more_seldom_each_is_to_beat() -> None:
+    bench = Bench(workers_min=5000)
+    first = bench.hand("first")
+    assert first.heard(m.Welcome)[-1].heartbeat_interval_s == 0.5
+    assert first.say(m.Heartbeat(0, 0)) == [m.Alive(1, 0.5)]
+    for number in range(3999):
+        last = bench.hand(f"w{number}")
+    assert last.heard(m.Welcome)[-1].heartbeat_interval_s == 2.0
+    assert first.say(m.Heartbeat(0, 0)) == [m.Alive(1, 2.0)]
+    bench.wait(7.5)
+    assert {first.sender, last.sender} <= {member.sender for member in bench.master.members}
+    bench.wait(1.0)
+    assert len(bench.master.members) == 0

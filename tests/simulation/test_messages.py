@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from paramserver.settings import Settings
+from paramserver.simulation.computing import Pace
+from paramserver.simulation.frames import Frames
 from ps_common import messages as m
 from ps_common.plan import Plan
 from ps_common.wire import decode
 from simulation.cluster import Cluster
-from simulation.computing import Pace
 from simulation.counting import check_counts
 from simulation.jobs import Case, counting_case
-from simulation.network import Frames
 
 Kind = type[m.Message]
 ALL = [
@@ -35,7 +35,7 @@ WITH_PAYLOAD = [
     *(pytest.param(kind, 1, id=kind.__name__) for kind in (m.Weights, m.Rows, m.Chunk)),
     *(pytest.param(kind, 2, id=f"{kind.__name__}, 2 servers") for kind in (m.Weights, m.Chunk)),
 ]
-SETTINGS = Settings(chunk_bytes=64, window=2, held_bytes=64, checkpoint_every_rounds=1, workers_min=2)
+SETTINGS = Settings(chunk_bytes=64, window=2, held_bytes=64, checkpoint_every_rounds=1, workers_at_start=2)
 
 
 def small_case(shards: tuple[int, ...] = (10, 7, 12)) -> Case:

@@ -53,7 +53,11 @@ def run_seed(seed: int) -> Cluster:
         assert node.exit.exit_code in allowed, str(node)
     oracle = naive_run(case.description, case.make_replica(case.description, Heap()), case.sources)
     assert bytes(cluster.final) == bytes(oracle), "the final weights are not the oracle's"
-    assert cluster.weights_sha256() == undisturbed(case, settings).weights_sha256()
+    alone = undisturbed(case, settings)
+    assert cluster.weights_sha256() == alone.weights_sha256()
+    cluster.checks.check_accounts(cluster.masters[-1])
+    for unit, digest in alone.checks.contributions.items():
+        assert cluster.checks.contributions.get(unit, digest) == digest, f"{unit} is not what it is alone"
     if case.counts:
         check_counts(cluster.final.view("float64"), case.description.plan.epochs)
     return cluster

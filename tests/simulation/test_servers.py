@@ -1,5 +1,7 @@
 """Runs with several averaging servers in which something particular happens to one of them."""
 
+import collections
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -7,19 +9,21 @@ import pytest
 
 from paramserver.averager import Averager
 from paramserver.effects import Effect
+from paramserver.machine import Master
 from paramserver.settings import Settings
+from paramserver.simulation.computing import Pace
+from paramserver.simulation.host import HostMemory
+from paramserver.simulation.server_node import ServerNode
+from ps_common import messages as m
 from ps_common.arrays import HostArray
 from ps_common.memory import Heap, Unshared
 from ps_common.plan import Plan
 from simulation.cluster import Cluster
-from simulation.computing import Pace
 from simulation.counting import check_counts
-from simulation.host import HostMemory
 from simulation.jobs import counting_case
 from simulation.naive import naive_run
-from simulation.server_node import ServerNode
 
-SETTINGS = Settings(chunk_bytes=64, window=2, held_bytes=64, checkpoint_every_rounds=1, workers_min=2)
+SETTINGS = Settings(chunk_bytes=64, window=2, held_bytes=64, checkpoint_every_rounds=1, workers_at_start=2)
 CASE = counting_case(Plan(shards=(10, 7, 12, 9, 8), batch_size=4, local_steps=1, epochs=2), 7, 46, 5)
 SLOW = Pace(step_s=0.3)
 
@@ -47,6 +51,36 @@ def finish(cluster: Cluster, exit_code: int = 0) -> Cluster:
 
 def notes(cluster: Cluster, event: str) -> list[str]:
     return [note.text for master in cluster.masters for note in master.notes if note.event == event]
+
+
+def test_who_waits_for_its_turn_is_announced_once_however_often_it_asks():
+    """What comes before the turn of shard 0, which takes long, waits with it."""
+    announced: collections.Counter[tuple[int, int, int]] = collections.Counter()
+    pushed: collections.Counter[int] = collections.Counter()
+
+    class Counting(Averager):
+        def handle(self, sender: bytes, message: m.Message, *rest: Any) -> list[Effect]:
+            if isinstance(message, m.Announce):
+                announced[id(self), message.version, message.shard] += 1
+            return super().handle(sender, message, *rest)
+
+    class Asked(Master):
+        def handle(self, sender: bytes, message: m.Message, *rest: Any) -> list[Effect]:
+            if isinstance(message, m.Push):
+                pushed[message.lease] += 1
+            return super().handle(sender, message, *rest)
+
+    case = counting_case(Plan(shards=5, batch_size=4, local_steps=1, epochs=2), 7, 20)
+    settings = dataclasses.replace(SETTINGS, workers_at_start=5, race_after_s=100.0)
+    cluster = Cluster(1, case, settings, servers=2, make_server=Counting, make_master=Asked)
+    cluster.start_master()
+    for first in (True, False, False, False, False):
+        cluster.start_worker(Pace(step_s=8.0 if first else 0.1))
+    cluster.run(within_s=200.0)
+    assert cluster.finished is not None
+    assert cluster.finished.exit_code == 0
+    assert max(pushed.values()) > 2
+    assert max(announced.values()) == 1
 
 
 class Blind(HostMemory):

@@ -36,11 +36,13 @@ _M = TypeVar("_M", bound=m.Message)
 class Told:
     """A worker machine, and a master that says exactly what a test wants it to say."""
 
-    def __init__(self, case: Case | None = None) -> None:
+    def __init__(self, case: Case | None = None, takes_last: bool = False) -> None:
         self.case = case or counting_case(Plan(shards=2, batch_size=5), 3, 20)
         self.replica = self.case.make_replica(self.case.description, Heap())
         self.now = 50.0
-        self.worker = Worker(join_of("w"), self.now, master_timeout_s=20.0, shutdown_timeout_s=10.0)
+        self.worker = Worker(
+            join_of("w"), self.now, master_timeout_s=20.0, shutdown_timeout_s=10.0, takes_last=takes_last
+        )
         self.effects: list[Effect] = []
         self.number = 1 << 32
         self.tick()
@@ -154,7 +156,7 @@ def notes(effects: list[Effect]) -> str:
     return "\n".join(effect.text for effect in effects if isinstance(effect, Note))
 
 
-LIVE = [s for s in State if s is not State.LEFT]
+LIVE = [s for s in State if s not in (State.LEFT, State.TAKING)]
 
 
 def in_state(state: State) -> Told:
@@ -198,6 +200,17 @@ def test_nobody_answers_ends_with_69_and_says_where_to_look() -> None:
     assert "is it started" in told.exit.reason
 
 
+@pytest.mark.parametrize("state", LIVE, ids=lambda s: s.value)
+def test_who_was_stopped_itself_does_not_take_that_for_silence_of_the_master(state: State) -> None:
+    told = in_state(state)
+    told.wait(0.6)
+    told.now += 500.0
+    told.wait(5.0)
+    assert not told.all(Exit), "it asks first"
+    told.wait(20.0)
+    assert told.all(Exit)
+
+
 @pytest.mark.parametrize("state", [s for s in LIVE if s is not State.JOINING], ids=lambda s: s.value)
 def test_a_master_that_is_lost_ends_with_75_in_every_state(state: State) -> None:
     told = in_state(state)
@@ -238,7 +251,7 @@ def test_stop_with_a_unit_that_takes_too_long_leaves_at_the_deadline() -> None:
     told.stop()
     for _ in range(19):
         told.wait(0.5)
-        told.tell(m.Alive(1))
+        told.tell(m.Alive(1, 0.5))
     assert not told.all(Exit)
     told.wait(0.6)
     assert told.exit.exit_code == 0
@@ -348,10 +361,38 @@ def test_an_accepted_that_is_lost_is_asked_for_by_pushing_again() -> None:
     assert said(told.wait(1.1), m.Push) == [push]
 
 
+def asked_at(told: Told, kind: type[_M], seconds: float) -> list[float]:
+    """How long after now, to half a second, something is said again."""
+    halves = range(1, int(2 * seconds) + 1)
+    return [half / 2 for half in halves if said(told.wait(0.5), kind)]
+
+
+def test_who_must_wait_asks_again_ever_more_seldom_but_never_stops() -> None:
+    told = Told().until(State.SETTLING)
+    told.worker.handle(m.Alive(1, 0.5), (), told.now)
+    again = asked_at(told, m.Push, 19.5)
+    assert again == [1.0, 3.0, 7.0, 15.0]
+    told.tell(m.Alive(1, 0.5))
+    assert asked_at(told, m.Push, 18.0) == [11.5], "16 s later, and no longer"
+
+
+def test_whatever_comes_forward_the_next_question_is_soon_asked_again() -> None:
+    told = Told().until(State.SETTLING)
+    told.wait(4.0)
+    told.tell(m.Grant(told.number, (2,)))
+    assert asked_at(told, m.Push, 4.0) == [1.0, 3.0]
+    told.tell(m.Accepted(told.number, True, ""))
+    assert asked_at(told, m.Ready, 4.0) == [1.0, 3.0]
+    told.lease(version=1)
+    assert asked_at(told, m.Pull, 4.0) == [1.0, 3.0]
+    told.tell(*told.weights(0, 1))
+    assert asked_at(told, m.Pull, 4.0) == [1.0, 3.0]
+
+
 def test_a_failure_is_reported_until_it_is_noted() -> None:
     told = Told().until(State.COMPUTING)
     told.done(Failure("ValueError: x", "Traceback", 1))
-    assert len(said(told.wait(2.1), m.Failed)) == 2
+    assert len(said(told.wait(3.1), m.Failed)) == 2
     told.tell(m.Accepted(told.number, False, "the failure is noted"))
     assert told.worker.state is State.IDLE
 
@@ -440,8 +481,18 @@ def test_a_master_of_a_term_that_comes_again_may_lease_from_a_lower_number_on() 
 
 def test_an_alive_of_a_later_term_than_the_welcome_means_join_again() -> None:
     told = Told().until(State.COMPUTING)
-    assert told.tell(m.Alive(1)) == []
-    assert said(told.tell(m.Alive(2)), m.Join)
+    assert told.tell(m.Alive(1, 0.5)) == []
+    assert said(told.tell(m.Alive(2, 0.5)), m.Join)
+
+
+def test_it_beats_as_often_as_the_master_has_told_last() -> None:
+    told = Told().until(State.COMPUTING)
+    told.wait(0.7)
+    told.tell(m.Alive(1, 4.0))
+    assert asked_at(told, m.Heartbeat, 9.0) == [4.0, 8.0]
+    assert not any("nothing heard" in note.text for note in told.all(Note))
+    told.tell(m.Alive(1, 0.5))
+    assert asked_at(told, m.Heartbeat, 2.0) == [0.5, 1.0, 1.5, 2.0]
 
 
 def test_another_job_is_prepared_even_if_the_worker_was_busy_with_the_old_one() -> None:

@@ -273,3 +273,35 @@ def test_a_unit_before_a_job_is_a_failure_and_not_the_end(start):
         in side.fail(Compute(Lease(1, "initialise", 0, 0, -1, "", 0), None, None)).error
     )
     side.prepare(job())
+
+
+OWN_TORCH = """
+    import numpy as np
+    import torch
+    from paramserver import Job, Plan, data
+
+    class Counting:
+        def __init__(self):
+            self.w = np.zeros(1)
+
+        def parameters(self):
+            return [self.w]
+
+        def train(self, batch):
+            return {"loss": 0.0, "threads": torch.get_num_threads()}
+
+    job = Job(model=Counting(), train=data.arrays(np.zeros(8), np.zeros(8)), plan=Plan(threads=THREADS))
+"""
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_class_that_trains_itself_is_used_and_the_number_of_threads_is_that_of_pytorch_too(
+    start, tmp_path, threads
+):
+    path = tmp_path / "own.py"
+    path.write_text(textwrap.dedent(OWN_TORCH).replace("THREADS", str(threads)))
+    made, side = load_job(str(path), {}), start(str(path))
+    side.prepare(made.describe())
+    done = side.train(side.initialise(), shard_rows(made.job))
+    assert isinstance(done, Contribution), done
+    assert done.sums == {"loss": [0.0, 8.0], "threads": [8.0 * threads, 8.0]}

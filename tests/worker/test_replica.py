@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from ps_common import data
 from ps_common.arrays import Device
 from ps_common.errors import DataError, PeerError, UsageError
+from ps_common.figures import AREA_BINS, figure
 from ps_common.job import Description
 from ps_common.layout import Layout
 from ps_common.seeds import Purpose, generator
@@ -20,6 +22,30 @@ from support_averages import naive_mean
 from support_jobs import job, samples
 
 RANDOM = nn.Sequential(nn.Dense(5, 6), nn.Dropout(0.5), nn.ReLU(), nn.Dense(6, 3))
+
+
+@pytest.mark.parametrize(
+    ("cells", "settings", "told"),
+    [
+        ("nan,1", {}, "input nan at (0,), but a model takes finite numbers; fill in or leave out "
+         "(row 3 of the data, from 0, column 'age')"),
+        ("1,nan", {}, "target nan, but MSE needs finite numbers (row 3 of the data, from 0, column 'sold')"),
+        ("1,nan", {"header": False, "x": [-2], "y": 1}, "(row 3 of the data, from 0, column 1)"),
+    ],
+)  # fmt: skip
+def test_a_wrong_number_of_a_table_is_named_by_row_and_column(tmp_path, cells, settings, told):
+    header = "age,sold\n" if settings.get("header", True) else ""
+    (tmp_path / "shop.csv").write_text(f"{header}0,0\n0,0\n0,0\n{cells}\n")
+    train = data.csv(tmp_path / "shop.csv", **{"y": "sold", "y_dtype": "float32", **settings})
+    model = nn.Sequential(nn.Dense(1, 1))
+    trainer = Trainer(model=model, loss=nn.MSE(), metrics=[], train=train, test=None)
+    trainer.replica.check("train", 0, trainer.rows(0))
+    with pytest.raises(DataError) as caught:
+        trainer.replica.check("train", 1, trainer.rows(1))
+    assert told in str(caught.value)
+
+
+NORMED = nn.Sequential(nn.Dense(5, 6), nn.BatchNorm(6), nn.ReLU(), nn.Dense(6, 3))
 
 
 class Trainer:
@@ -65,7 +91,8 @@ def test_a_unit_draws_from_its_own_stream_when_it_first_asks():
 
 UNITS = [(0, 0), (0, 1), (1, 1), (3, 0)]
 PURE = [{}, {"optimizer": nn.Adam()}, {"optimizer": nn.Momentum(0.1), "optimizer_state": "reset"},
-        {"model": RANDOM}, {"dtype": "float64", "regularizer": nn.L2(0.1)}]  # fmt: skip
+        {"model": RANDOM}, {"model": NORMED}, {"dtype": "float64", "regularizer": nn.L2(0.1)},
+        {"optimizer": nn.ClipByNorm(nn.AdamW(nn.Cosine(0.1, steps=10, warmup=2)), 0.5)}]  # fmt: skip
 
 
 @pytest.mark.parametrize("changes", PURE)
@@ -97,6 +124,39 @@ def test_the_weights_a_unit_begins_with_are_not_changed():
     trainer.train(base, 0, 0)
     trainer.replica.evaluate(base, trainer.rows(0, "test"), 0)
     assert base.tobytes() == before
+
+
+def test_the_learning_rate_is_that_of_the_step_of_the_run():
+    """Of two local steps a round, those of round 3 are steps 6 and 7."""
+    late = nn.LinearDecay(0.5, steps=100, warmup=6)
+    rates = [late.at(6), late.at(7)]
+    trainer = Trainer(optimizer=nn.SGD(late), local_steps=2)
+    base = trainer.first()
+    scheduled = trainer.train(base, 3, 0)[0].tobytes()
+
+    class Recorded(nn.LearningRate):
+        def at(self, step):
+            return {6: rates[0], 7: rates[1]}[step]
+
+    parts = dataclasses.replace(Parts.of(trainer.description), optimizer=nn.SGD(Recorded()))
+    replica = Replica(trainer.description, parts, Device(), Watch())
+    assert copied(replica.train(base, trainer.rows(0), 3, 0)).tobytes() == scheduled
+    assert Trainer(optimizer=nn.SGD(0.5), local_steps=2).train(base, 3, 0)[0].tobytes() != scheduled
+
+
+def test_adamw_decays_weights_and_no_biases():
+    one_step = {"shards": 1, "local_steps": 1, "batch_size": 40}
+    found = []
+    for decay in (0.5, 0.0):
+        trainer = Trainer(optimizer=nn.AdamW(0.1, decay=decay), **one_step)
+        base = trainer.first()
+        for view in trainer.layout.views(base, "weight").values():
+            view[...] = 1
+        found.append(trainer.layout.views(trainer.train(base, 0, 0)[0], "weight"))
+    assert found[0].keys() == {"0.weight", "0.bias", "2.weight", "2.bias"}
+    for name, weight in found[0].items():
+        shrunk = 0.1 * 0.5 if name.endswith("weight") else 0.0
+        np.testing.assert_allclose(weight, found[1][name] - shrunk, rtol=1e-6)
 
 
 def test_the_first_weights_follow_from_the_seed_and_begin_with_empty_slots():
@@ -240,6 +300,25 @@ def test_a_loss_that_is_no_number_is_named_with_its_unit():
 
 
 @dataclasses.dataclass(frozen=True)
+class Seen(nn.Accuracy):
+    """A metric that says how large batches are."""
+
+    def sums(self, output, target):
+        return np.float64(len(output) ** 2), np.float64(len(output))
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "mean"), [(4, (64**2 + 64**2 + 22**2) / 150), (100, (100**2 + 50**2) / 150)]
+)
+def test_as_many_samples_are_evaluated_at_once_as_in_a_batch_or_64(batch_size, mean):
+    trainer = Trainer(n=150, n_test=150, shards=1, batch_size=batch_size)
+    parts = dataclasses.replace(Parts.of(trainer.description), metrics=(Seen(),))
+    replica = Replica(trainer.description, parts, Device(), Watch())
+    sums = replica.evaluate(trainer.first(), trainer.rows(0, "test"), 0).sums["accuracy"]
+    assert sums[0] / sums[1] == mean
+
+
+@dataclasses.dataclass(frozen=True)
 class Broken(nn.Accuracy):
     """A metric that is never a number."""
 
@@ -255,14 +334,67 @@ def test_a_metric_that_is_no_number_is_named_with_its_unit():
         replica.evaluate(trainer.first(), trainer.rows(1, "test"), 1)
 
 
+def test_sums_of_several_numbers_add_up_over_batches_and_shards():
+    x, _ = samples(40).read(slice(None))
+    y = (x[:, 0] + x[:, 1] > 0).astype(np.int64)
+    parts = {"model": nn.Dense(5, 1), "loss": nn.SigmoidCrossEntropy(), "metrics": [nn.AUC(), nn.Accuracy()]}
+    trainer = Trainer(train=data.arrays(x, y), test=data.arrays(x, y), **parts)
+    assert trainer.description.figures == {"auc": "area", "accuracy": "ratio"}
+    base = trainer.first()
+    totals: dict[str, list[float]] = {}
+    for shard in range(2):
+        sums = trainer.replica.evaluate(base, trainer.rows(shard, "test"), shard).sums
+        assert {name: len(values) for name, values in sums.items()} == {
+            "loss": 2,
+            "auc": 2 * AREA_BINS,
+            "accuracy": 2,
+        }
+        assert all(type(value) is float for value in sums["auc"])
+        for name, values in sums.items():
+            totals[name] = [a + b for a, b in zip(totals.get(name, [0.0] * len(values)), values, strict=True)]
+    w = trainer.layout.views(base)
+    assert figure("area", totals["auc"]) == pytest.approx(roc_auc_score(y, x @ w["weight"][:, 0]), abs=2e-3)
+    alone = Trainer(train=data.arrays(x, y), test=None, local_steps=10, batch_size=3, **parts)
+    sums = alone.train(alone.first(), 0, 0)[1].sums
+    assert sum(sums["auc"]) == sums["accuracy"][1] == 20
+
+
 @pytest.mark.parametrize(("label", "told"), [(3, "labels 0 to 2"), (-1, "labels 0 to 2")])
 def test_a_label_out_of_range_is_named_with_its_shard(label, told):
     x, y = samples(40).read(slice(None))
     y[7] = label
     trainer = Trainer(train=data.arrays(x, y))
     trainer.replica.check("train", 0, trainer.rows(0))
-    with pytest.raises(DataError, match=f"train data, shard 1.*{told}"):
+    with pytest.raises(DataError, match=f"train data, shard 1.*{told}.*row 7 of the data"):
         trainer.replica.check("train", 1, trainer.rows(1))
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize(
+    ("model", "value", "told"),
+    [
+        (nn.Dense(5, 3), np.nan, "sample 3 has the input nan at (2,), but a model takes finite numbers"),
+        (nn.Sequential(nn.Dense(5, 3)), -np.inf, "sample 3 has the input -inf at (2,)"),
+        (
+            nn.Sequential(nn.Embedding(9, 1), nn.Flatten(), nn.Dense(5, 3)),
+            9,
+            "sample 3 has the input 9.0 at (2,), but Embedding(9, 1) looks "
+            "up whole numbers from 0 to 8; give vocabulary=10, or mend the data",
+        ),
+    ],
+)
+def test_an_input_that_cannot_be_is_named_before_a_step_is_made(split, model, value, told):
+    x, y = samples(40).read(slice(None))
+    x = np.abs(x).round()
+    x[7, 2] = value  # the fourth sample of shard 1
+    wrong, right = data.arrays(x, y), data.arrays(np.ones_like(x), y)
+    trainer = Trainer(model=model, train=wrong, test=right) if split == "train" else (
+        Trainer(model=model, train=right, test=wrong)
+    )  # fmt: skip
+    trainer.replica.check(split, 0, trainer.rows(0, split))
+    with pytest.raises(DataError) as caught:
+        trainer.replica.check(split, 1, trainer.rows(1, split))
+    assert str(caught.value).startswith(f"{split} data, shard 1: {told}")
 
 
 def test_parts_are_built_from_the_vocabulary_alone():

@@ -49,6 +49,12 @@ def test_blocks_go_through_every_sample_once_in_order(shards, at_once, monkeypat
         assert together.tolist() == Y[cut.rows(cut.count - 1)].tolist()
 
 
+def test_a_block_has_no_more_samples_than_asked_for():
+    for rows in both(Shards.of(20, 1), 0):
+        assert [len(y) for _, (_, y) in rows.blocks(7)] == [7, 7, 6]
+        assert [len(y) for _, (_, y) in rows.blocks(50)] == [20]
+
+
 def test_what_is_taken_may_be_changed():
     for rows in both(Shards.of(20, 2), 0):
         rows.take(np.array([0]))[0][...] = 99

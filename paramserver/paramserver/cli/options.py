@@ -66,6 +66,13 @@ _OPTIONS = [
         help="For too few workers; then 75.",
     ),
     click.option(
+        "--stall-timeout",
+        default=600.0,
+        type=_Positive,
+        metavar="SECONDS",
+        help="For workers that hang, all of them; then 75.",
+    ),
+    click.option(
         "--shutdown-timeout", default=30.0, type=_Positive, metavar="SECONDS", help="Nothing ends later."
     ),
 ]
@@ -93,6 +100,7 @@ class CommonOptions:
     log_format: str
     quiet: bool
     wait_timeout: float
+    stall_timeout: float
     shutdown_timeout: float
 
     @classmethod
@@ -120,6 +128,7 @@ class CommonOptions:
             ("--json", self.json_path),
             ("--log-format", self.log_format),
             ("--wait-timeout", self.wait_timeout),
+            ("--stall-timeout", self.stall_timeout),
             ("--shutdown-timeout", self.shutdown_timeout),
         ):
             if value is not None:

@@ -11,8 +11,18 @@ from support_gradients import check_layer
 
 
 @pytest.mark.parametrize("bias", [True, False])
-def test_gradients(bias: bool) -> None:
-    check_layer(nn.Dense(5, 3, bias=bias), np.random.default_rng(1).normal(size=(4, 5)))
+@pytest.mark.parametrize("axes", [(4,), (2, 3), (2, 1, 3)])
+def test_gradients(bias: bool, axes: tuple[int, ...]) -> None:
+    check_layer(nn.Dense(5, 3, bias=bias), np.random.default_rng(1).normal(size=(*axes, 5)))
+
+
+def test_each_vector_of_a_sequence_is_a_sample_of_its_own() -> None:
+    layer, x = nn.Dense(5, 3), np.random.default_rng(1).normal(size=(4, 6, 5))
+    p = {"weight": np.random.default_rng(2).normal(size=(5, 3)), "bias": np.ones(3)}
+    y, _ = layer.forward(x, p, nn.Context(training=False))
+    alone, _ = layer.forward(x.reshape(24, 5), p, nn.Context(training=False))
+    assert layer.output_shape((6, 5)) == (6, 3)
+    np.testing.assert_array_equal(y, alone.reshape(4, 6, 3))
 
 
 def test_forward_is_x_w_plus_b() -> None:
@@ -38,12 +48,18 @@ def test_gradients_keep_float32() -> None:
 
 
 @pytest.mark.parametrize(
-    ("inputs", "advice"), [((7,), r"use nn\.Dense\(7, \.\.\.\)"), ((5, 5), "Flatten"), ((), "Flatten")]
+    ("inputs", "taken", "advice"),
+    [
+        ((7,), "(5,)", "use nn.Dense(7, ...)"),
+        ((6, 7), "(..., 5)", "use nn.Dense(7, ...)"),
+        ((5, 1), "(..., 5)", "put nn.Flatten() before it"),
+        ((), "(5,)", "put nn.Flatten() before it"),
+    ],
 )
-def test_a_wrong_shape_names_layer_and_both_shapes(inputs: nn.Shape, advice: str) -> None:
-    with pytest.raises(ShapeMismatch, match=advice) as caught:
+def test_a_wrong_shape_names_layer_and_both_shapes(inputs: nn.Shape, taken: str, advice: str) -> None:
+    with pytest.raises(ShapeMismatch) as caught:
         nn.Dense(5, 3).output_shape(inputs)
-    assert f"Dense(5, 3) takes samples of shape (5,), got {inputs}" in str(caught.value)
+    assert str(caught.value) == f"Dense(5, 3) takes samples of shape {taken}, got {inputs}; {advice}"
 
 
 @pytest.mark.parametrize(
@@ -53,7 +69,7 @@ def test_a_wrong_shape_names_layer_and_both_shapes(inputs: nn.Shape, advice: str
         ({"inputs": 3, "outputs": 2.5}, "outputs must be a whole number >= 1, got 2.5"),
         (
             {"inputs": 3, "outputs": 2, "init": "glorot"},
-            "init must be one of xavier, he, zeros, ones, got 'glorot'",
+            "init must be one of xavier, he, normal, zeros, ones, got 'glorot'",
         ),
     ],
 )

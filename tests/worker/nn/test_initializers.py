@@ -28,6 +28,17 @@ def test_he_is_normal_with_variance_two_over_fan_in() -> None:
     assert np.abs(values).max() > 3.5 * deviation  # no uniform has this tail
 
 
+def test_normal_has_the_deviation_of_gpt_or_the_one_given() -> None:
+    for parameter, deviation in (
+        (Parameter((300, 500), "normal"), 0.02),
+        (Parameter((300, 500), "normal", deviation=0.5), 0.5),
+    ):
+        values = draw(parameter, np.random.default_rng(0))
+        assert abs(values.mean()) < 0.015 * deviation
+        assert abs(values.std() / deviation - 1) < 0.01
+        assert np.abs(values).max() > 3.5 * deviation
+
+
 def test_given_fans_rule() -> None:
     values = draw(Parameter((200, 100), "he", fan_in=800), np.random.default_rng(0))
     assert abs(values.std() / math.sqrt(2 / 800) - 1) < 0.03

@@ -71,5 +71,5 @@ def test_a_shape_is_of_whole_numbers(shape: Any) -> None:
 
 
 def test_an_unknown_start_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(UsageError, match=r"xavier, he, zeros, ones, got 'glorot'"):
+    with pytest.raises(UsageError, match=r"xavier, he, normal, zeros, ones, got 'glorot'"):
         nn.Parameter((3,), "glorot")  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ps_common.arrays import Array
-from ps_common.errors import DataError, ShapeMismatch
+from ps_common.errors import DataError, ShapeMismatch, UsageError
 from ps_common.fields import Field
 from ps_worker import nn
 from support_gradients import assert_close, numeric_gradient
@@ -27,6 +28,10 @@ CASES = [
     (nn.MSE(), rng().normal(size=(N, 1)), rng().random(N)),
     (nn.MSE(), rng().normal(size=N), rng().integers(0, 9, N)),
     (nn.SoftmaxCrossEntropy(), rng().normal(size=(N, 4)), rng().integers(0, 4, N)),
+    (nn.SoftmaxCrossEntropy(), rng().normal(size=(N, 3, 4)), rng().integers(0, 4, (N, 3))),
+    (nn.SoftmaxCrossEntropy(ignore=9), rng().normal(size=(N, 3, 4)), rng().integers(0, 4, (N, 3))),
+    (nn.MSE(skip_missing=True), rng().normal(size=(N, 3)), rng().random((N, 3))),
+    (nn.SigmoidCrossEntropy(skip_missing=True), rng().normal(size=(N, 3)), rng().random((N, 3))),
     (nn.SigmoidCrossEntropy(), rng().normal(size=(N, 3)), rng().integers(0, 2, (N, 3))),
     (nn.SigmoidCrossEntropy(), rng().normal(size=(N, 1)), rng().integers(0, 2, N)),
     (nn.SigmoidCrossEntropy(), rng().normal(size=(N, 1)), rng().random((N, 1))),
@@ -38,7 +43,10 @@ def naive(loss: nn.Loss, output: list[float], target: list[float]) -> float:
     if isinstance(loss, nn.MSE):
         return sum((o - t) ** 2 for o, t in zip(output, target, strict=True)) / len(output)
     if isinstance(loss, nn.SoftmaxCrossEntropy):
-        return -math.log(math.exp(output[int(target[0])]) / sum(map(math.exp, output)))
+        steps, size = len(target), len(output) // len(target)
+        each = [output[t * size : (t + 1) * size] for t in range(steps)]
+        shares = [math.exp(o[int(t)]) / sum(map(math.exp, o)) for o, t in zip(each, target, strict=True)]
+        return -sum(map(math.log, shares)) / steps
     shares = [1 / (1 + math.exp(-o)) for o in output]
     each = [-t * math.log(s) - (1 - t) * math.log(1 - s) for s, t in zip(shares, target, strict=True)]
     return sum(each) / len(each)
@@ -153,6 +161,7 @@ def test_two_logits_and_one_logit_agree(logit: float, label: int) -> None:
         (nn.SoftmaxCrossEntropy(), (1,), Field("y", "int64", ()), ["(1,)", "y: () int64", "SigmoidCross"]),
         (nn.SoftmaxCrossEntropy(), (4, 5), Field("y", "int64", ()), ["(4, 5)", "y: () int64"]),
         (nn.SoftmaxCrossEntropy(), (), Field("y", "int64", ()), ["output is (classes,)"]),
+        (nn.SoftmaxCrossEntropy(), (6, 5), Field("y", "int64", (7,)), ["(6, 5)", "y: (7,) int64", "steps"]),
     ],
 )
 def test_what_does_not_fit_is_named_with_both_shapes(
@@ -172,6 +181,7 @@ def test_what_does_not_fit_is_named_with_both_shapes(
         (nn.SigmoidCrossEntropy(), (1,), Field("y", "uint8", ())),
         (nn.SigmoidCrossEntropy(), (1,), Field("y", "bool", (1,))),
         (nn.SoftmaxCrossEntropy(), (10,), Field("y", "uint8", ())),
+        (nn.SoftmaxCrossEntropy(), (6, 10), Field("y", "uint8", (6,))),
     ],
 )
 def test_what_fits_passes(loss: nn.Loss, output: nn.Shape, field: Field) -> None:
@@ -185,6 +195,10 @@ def test_what_fits_passes(loss: nn.Loss, output: nn.Shape, field: Field) -> None
         (nn.SoftmaxCrossEntropy(), (3,), [0, -1], "sample 1 has the target -1"),
         (nn.SoftmaxCrossEntropy(), (3,), [0.0, 1.5], "sample 1 has the target 1.5"),
         (nn.SoftmaxCrossEntropy(), (3,), [0.0, 2.0, math.nan], "sample 2 has the target nan"),
+        (nn.SoftmaxCrossEntropy(), (2, 3), [[0, 1], [2, 3]], "sample 1 has the target 3, but .* 0 to 2$"),
+        (nn.SoftmaxCrossEntropy(ignore=-1), (3,), [0, -1, -2], "sample 2 .* labels 0 to 2, and ignores -1"),
+        (nn.SigmoidCrossEntropy(skip_missing=True), (1,), [0, math.nan, 2], "sample 2 has the target 2"),
+        (nn.MSE(skip_missing=True), (1,), [0, math.nan, math.inf], "sample 2 has the target inf"),
         (nn.SigmoidCrossEntropy(), (1,), [0, 1, 2], "sample 2 has the target 2, but .*0, 1"),
         (nn.SigmoidCrossEntropy(), (1,), [-1, 1], "sample 0 has the target -1"),
         (nn.SigmoidCrossEntropy(), (2,), [[0, 1], [0.5, math.nan]], "sample 1 has the target nan"),
@@ -203,6 +217,12 @@ def test_targets_that_cannot_be_name_sample_and_value(
     [
         (nn.SoftmaxCrossEntropy(), (3,), np.array([0, 1, 2], np.uint8)),
         (nn.SoftmaxCrossEntropy(), (3,), np.array([0.0, 2.0])),
+        (nn.SoftmaxCrossEntropy(ignore=-100), (3,), np.array([0, 2, -100])),
+        (nn.SoftmaxCrossEntropy(ignore=-100), (3,), np.array([0, 2], np.uint8)),
+        (nn.SoftmaxCrossEntropy(ignore=255), (2, 3), np.array([[0, 255]], np.uint8)),
+        (nn.MSE(skip_missing=True), (1,), np.array([math.nan, 1.0])),
+        (nn.MSE(skip_missing=True), (1,), np.array([2, 1])),
+        (nn.SigmoidCrossEntropy(skip_missing=True), (1,), np.array([math.nan, 1.0])),
         (nn.SoftmaxCrossEntropy(), (300,), np.array([0, 255], np.uint8)),
         (nn.SigmoidCrossEntropy(), (1,), np.array([True, False])),
         (nn.MSE(), (1,), np.array([3, 4], np.int16)),
@@ -211,6 +231,51 @@ def test_targets_that_cannot_be_name_sample_and_value(
 )
 def test_targets_that_can_be_pass(loss: nn.Loss, output: nn.Shape, target: np.ndarray) -> None:
     loss.check_targets(target, output, "test.y")
+
+
+MASKED = [
+    (nn.SoftmaxCrossEntropy(ignore=-1), rng().normal(size=(N, 4)), np.array([0, -1, 3, -1, 2]), -1),
+    (nn.SoftmaxCrossEntropy(ignore=2), rng().normal(size=(N, 3, 4)), rng().integers(0, 4, (N, 3)), 2),
+    (nn.MSE(skip_missing=True), rng().normal(size=(N, 3)), rng().random((N, 3)), math.nan),
+    (nn.SigmoidCrossEntropy(skip_missing=True), rng().normal(size=(N, 3)), rng().random((N, 3)), math.nan),
+]
+for _, _, some, left_out in MASKED[2:]:
+    some[[0, 3, 3], [1, 0, 2]] = left_out
+
+
+@pytest.mark.parametrize(("loss", "output", "target", "left_out"), MASKED)
+def test_what_does_not_count_is_as_if_it_were_not_there(
+    loss: nn.Loss, output: np.ndarray, target: np.ndarray, left_out: float
+) -> None:
+    counted = ~np.isnan(target) if math.isnan(left_out) else target != left_out
+    alone = type(loss)()
+    mean, gradient = alone.value_and_gradient(output[counted], target[counted])
+    if isinstance(loss, nn.SoftmaxCrossEntropy):
+        mean = mean / counted.sum()
+    else:  # a flat batch of numbers
+        mean, gradient = alone.value_and_gradient(output[counted][:, None], target[counted][:, None])
+        mean, gradient = mean / counted.sum(), gradient[:, 0]
+    value, found = loss.value_and_gradient(output, target)
+    assert_close(value, N * mean, f"value of {loss}")
+    assert_close(loss.value(output, target), N * mean, f"value alone of {loss}")
+    assert_close(found[counted], gradient, f"gradient of {loss}")
+    assert not found[~counted].any()
+    assert loss.value_and_gradient(output.astype(np.float32), target)[1].dtype == np.float32
+
+
+@pytest.mark.parametrize(("loss", "output", "target", "left_out"), MASKED)
+def test_a_batch_of_which_nothing_counts_has_loss_0(
+    loss: nn.Loss, output: np.ndarray, target: np.ndarray, left_out: float
+) -> None:
+    value, gradient = loss.value_and_gradient(output, np.full_like(target, left_out))
+    assert float(value) == 0
+    assert not gradient.any()
+
+
+@pytest.mark.parametrize("ignore", [True, 0.5, "0"])
+def test_a_label_to_ignore_is_a_whole_number(ignore: Any) -> None:
+    with pytest.raises(UsageError, match="SoftmaxCrossEntropy: ignore must be a whole number or None, got "):
+        nn.SoftmaxCrossEntropy(ignore=ignore)
 
 
 def test_a_users_own_loss_needs_one_method() -> None:

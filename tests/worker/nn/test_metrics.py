@@ -1,11 +1,15 @@
 """Metrics: figures by hand, additive over batches."""
 
+import math
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ps_common.errors import ShapeMismatch
+from ps_common import figures
+from ps_common.errors import ShapeMismatch, UsageError
 from ps_common.fields import Field
 from ps_worker import nn
 
@@ -13,6 +17,10 @@ LOGITS = np.array([[3.0, 1, 2], [0, 5, 1], [1, 0, -1], [0, 1, 2]])
 
 CASES = [
     (nn.Accuracy(), LOGITS, np.array([0, 1, 2, 2], np.uint8), 0.75),
+    (nn.Accuracy(ignore=2), LOGITS, np.array([0, 1, 2, 2], np.uint8), 1.0),
+    (nn.Accuracy(ignore=-100), LOGITS, np.array([0, -100, 1, 0]), 1 / 3),
+    (nn.Accuracy(), LOGITS.reshape(2, 2, 3), np.array([[0, 1], [2, 2]]), 0.75),
+    (nn.Accuracy(ignore=1), LOGITS.reshape(2, 2, 3), np.array([[0, 1], [2, 2]]), 2 / 3),
     (nn.Accuracy(), np.array([[2.0], [-1], [0.5], [-3]]), np.array([1, 0, 0, 1]), 0.5),
     (nn.Accuracy(), np.array([[2.0], [-1], [0.5]]), np.array([[1], [0], [1]]), 1.0),
     (nn.Accuracy(), np.array([[2.0, -1], [-3, 4], [1, 1]]), np.array([[1, 0], [1, 1], [0, 0]]), 0.5),
@@ -20,12 +28,22 @@ CASES = [
     (nn.MeanSquaredError(), np.array([[1.0], [3]]), np.array([2, 6], np.uint8), (1 + 9) / 2),
     (nn.MeanAbsoluteError(), np.array([[1.0, 2], [3, 4]]), np.array([[1.0, 0], [0, 5]]), (2 + 3 + 1) / 4),
     (nn.MeanAbsoluteError(), np.array([[1.0], [3]]), np.array([2, 6], np.uint8), (1 + 3) / 2),
+    (
+        nn.MeanSquaredError(skip_missing=True),
+        np.array([[1.0, 2], [3, 4]]),
+        np.array([[math.nan, 0], [0, math.nan]]),
+        (4 + 9) / 2,
+    ),
+    (nn.MeanAbsoluteError(skip_missing=True), np.array([[1.0], [3]]), np.array([math.nan, 6]), 3),
+    (nn.RMSE(skip_missing=True), np.array([[1.0], [3]]), np.array([math.nan, 6]), 3),
+    (nn.RMSE(), np.array([[1.0, 2], [3, 4]]), np.array([[1.0, 0], [0, 4]]), math.sqrt((4 + 9) / 4)),
+    (nn.TopK(2), LOGITS, np.array([2, 2, 2, 1], np.uint8), 0.75),
+    (nn.TopK(1), LOGITS, np.array([0, 1, 2, 2], np.uint8), 0.75),
 ]
 
 
-def figure(metric: nn.Metric, output: np.ndarray, target: np.ndarray) -> float:
-    numerator, denominator = metric.sums(output, target)
-    return float(numerator) / float(denominator)
+def figure(metric: nn.Metric, output: np.ndarray, target: np.ndarray) -> float | None:
+    return figures.figure(metric.figure, [float(part) for part in metric.sums(output, target)])
 
 
 @pytest.mark.parametrize(("metric", "output", "target", "expected"), CASES)
@@ -46,12 +64,24 @@ def test_batches_of_any_size_add_up(
     for part in first + second:
         assert isinstance(part, np.ndarray)
         assert (part.shape, part.dtype) == ((), np.float64)
-    assert float(first[0] + second[0]) / float(first[1] + second[1]) == expected
+    both = [float(a + b) for a, b in zip(first, second, strict=True)]
+    assert figures.figure(metric.figure, both) == expected
+
+
+def test_a_batch_of_which_nothing_counts_adds_nothing() -> None:
+    right, counted = nn.Accuracy(ignore=1).sums(LOGITS, np.ones(4, int))
+    assert (float(right), float(counted)) == (0, 0)
+
+
+@pytest.mark.parametrize("ignore", [True, 0.5, "0"])
+def test_a_label_to_ignore_is_a_whole_number(ignore: Any) -> None:
+    with pytest.raises(UsageError, match="Accuracy: ignore must be a whole number or None, got "):
+        nn.Accuracy(ignore=ignore)
 
 
 def test_names() -> None:
-    metrics = (nn.Accuracy(), nn.MeanSquaredError(), nn.MeanAbsoluteError())
-    assert [m.name for m in metrics] == ["accuracy", "mean_squared_error", "mean_absolute_error"]
+    names = {m.name: m for m in (nn.Accuracy(), nn.MeanSquaredError(), nn.MeanAbsoluteError(), nn.RMSE())}
+    assert list(names) == ["accuracy", "mean_squared_error", "mean_absolute_error", "rmse"]
 
 
 @pytest.mark.parametrize(
@@ -61,6 +91,7 @@ def test_names() -> None:
         (nn.Accuracy(), (1,), ()),
         (nn.Accuracy(), (1,), (1,)),
         (nn.Accuracy(), (3,), (3,)),
+        (nn.Accuracy(), (6, 3), (6,)),
         (nn.MeanSquaredError(), (1,), ()),
         (nn.MeanAbsoluteError(), (2, 2), (2, 2)),
     ],
@@ -76,6 +107,7 @@ def test_what_fits_passes(metric: nn.Metric, output: nn.Shape, target: nn.Shape)
         (nn.Accuracy(), (), (1,)),
         (nn.MeanSquaredError(), (10,), ()),
         (nn.MeanAbsoluteError(), (3,), (4,)),
+        (nn.RMSE(), (3,), ()),
     ],
 )
 def test_what_does_not_fit_is_named_with_both_shapes(

@@ -59,11 +59,13 @@ def bound(network: nn.Network, seed: int = 0) -> tuple[dict[str, np.ndarray], di
     return weights, gradients
 
 
-def test_specification_has_the_trained_first() -> None:
-    network = nn.Network(nn.Sequential(Shift(), nn.Dense(4, 2), Shift()), nn.MSE(), None, (4,))
+def test_specification_has_the_decayed_first_then_the_other_trained() -> None:
+    model = nn.Sequential(Shift(), nn.Dense(4, 3), nn.Dense(3, 2), Shift())
+    network = nn.Network(model, nn.MSE(), None, (4,))
     specification = network.specification()
-    assert list(specification) == ["1.weight", "1.bias", "0.mean", "2.mean"]
-    assert [p.trained for p in specification.values()] == [True, True, False, False]
+    assert list(specification) == ["1.weight", "2.weight", "1.bias", "2.bias", "0.mean", "3.mean"]
+    assert [p.trained for p in specification.values()] == [True, True, True, True, False, False]
+    assert network.decayed == 4 * 3 + 3 * 2
     assert network.output_shape == (2,)
 
 
@@ -71,7 +73,7 @@ def test_initial_values_follow_the_stream_in_the_networks_dtype() -> None:
     networks = [nn.Network(MODEL, nn.MSE(), None, (2, 3), dtype) for dtype in ("float32", "float64")]
     narrow, wide = (first_values(network, np.random.default_rng(5)) for network in networks)
     other = first_values(networks[0], np.random.default_rng(6))
-    assert list(narrow) == ["1.weight", "1.bias", "3.weight"]
+    assert list(narrow) == ["1.weight", "3.weight", "1.bias"]
     for name, array in narrow.items():
         assert array.dtype == np.float32
         np.testing.assert_array_equal(array, wide[name].astype(np.float32))
@@ -171,7 +173,15 @@ def test_dropout_drops_in_training_only() -> None:
 
 @pytest.mark.parametrize(
     "optimizer",
-    [nn.SGD(0.5), nn.Momentum(0.1), nn.Nesterov(0.1), nn.Adam(0.05)],
+    [
+        nn.SGD(0.5),
+        nn.Momentum(0.1),
+        nn.Nesterov(0.1),
+        nn.Adam(0.05),
+        nn.AdamW(0.05),
+        nn.Adagrad(0.1),
+        nn.RMSprop(0.01),
+    ],
     ids=lambda o: type(o).__name__,
 )
 def test_training_learns_xor(optimizer: nn.Optimizer) -> None:

@@ -13,7 +13,15 @@ from ps_common.errors import UsageError
 from ps_worker import nn
 from ps_worker.nn.blocks import BLOCK
 
-ALL = [nn.SGD(0.1), nn.Momentum(0.1, 0.8), nn.Nesterov(0.1, 0.8), nn.Adam(0.1, 0.8, 0.95, 1e-3)]
+ALL = [
+    nn.SGD(0.1),
+    nn.Momentum(0.1, 0.8),
+    nn.Nesterov(0.1, 0.8),
+    nn.Adam(0.1, 0.8, 0.95, 1e-3),
+    nn.AdamW(0.1, 0.8, 0.95, 1e-3, 0.3),
+    nn.Adagrad(0.1, 1e-3),
+    nn.RMSprop(0.1, 0.9, 1e-3),
+]
 
 
 def naive_sgd(w: float, gradients: Iterator[float]) -> float:
@@ -49,7 +57,41 @@ def naive_adam(w: float, gradients: Iterator[float]) -> float:
     return w
 
 
-NAIVE = [naive_sgd, naive_momentum, naive_nesterov, naive_adam]
+def naive_adamw(w: float, gradients: Iterator[float]) -> float:
+    m = v = 0.0
+    for t, g in enumerate(gradients, start=1):
+        m = 0.8 * m + 0.2 * g
+        v = 0.95 * v + 0.05 * g**2
+        w = w - 0.1 * 0.3 * w
+        w = w - 0.1 * m / (1 - 0.8**t) / (math.sqrt(v / (1 - 0.95**t)) + 1e-3)
+    return w
+
+
+def naive_adagrad(w: float, gradients: Iterator[float]) -> float:
+    s = 0.0
+    for g in gradients:
+        s = s + g**2
+        w = w - 0.1 * g / (math.sqrt(s) + 1e-3)
+    return w
+
+
+def naive_rmsprop(w: float, gradients: Iterator[float]) -> float:
+    s = 0.0
+    for g in gradients:
+        s = 0.9 * s + 0.1 * g**2
+        w = w - 0.1 * g / (math.sqrt(s) + 1e-3)
+    return w
+
+
+NAIVE = [
+    naive_sgd,
+    naive_momentum,
+    naive_nesterov,
+    naive_adam,
+    naive_adamw,
+    naive_adagrad,
+    naive_rmsprop,
+]
 
 
 def zero_slots(optimizer: nn.Optimizer, n: int, dtype: Any) -> dict[str, np.ndarray]:
@@ -121,6 +163,9 @@ def test_slots_are_named_and_shaped() -> None:
         {"velocity": (7,)},
         {"velocity": (7,)},
         {"first_moment": (7,), "second_moment": (7,), "steps": (1,)},
+        {"first_moment": (7,), "second_moment": (7,), "steps": (1,)},
+        {"squares": (7,)},
+        {"squares": (7,)},
     ]
 
 
@@ -141,10 +186,25 @@ def test_adam_without_memory_is_the_sign_of_the_gradient() -> None:
 
 
 @pytest.mark.parametrize("optimizer", ALL)
-def test_a_gradient_of_zero_moves_nothing(optimizer: nn.Optimizer) -> None:
+def test_a_gradient_of_zero_moves_nothing_but_what_decays(optimizer: nn.Optimizer) -> None:
     weights = np.ones(5)
-    run(optimizer, weights, np.zeros((3, 5)))
-    np.testing.assert_array_equal(weights, np.ones(5))
+    run(optimizer.decaying(2), weights, np.zeros((3, 5)))
+    np.testing.assert_array_equal(weights[2:], np.ones(3))
+    left = (1 - 0.1 * 0.3) ** 3 if isinstance(optimizer, nn.AdamW) else 1.0
+    np.testing.assert_allclose(weights[:2], left, rtol=1e-15)
+
+
+@pytest.mark.parametrize("count", [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 3])
+def test_adamw_decays_the_first_weights_and_no_others(count: int) -> None:
+    n = 2 * BLOCK + 3
+    weights = np.ones(n)
+    run(nn.AdamW(0.1, decay=0.3).decaying(count), weights, np.zeros((1, n)))
+    assert (weights[:count] < 1).all()
+    assert (weights[count:] == 1).all()
+
+
+def test_who_does_not_decay_is_the_same_for_any_weights() -> None:
+    assert all(one.decaying(3) is one for one in ALL if not isinstance(one, nn.AdamW))
 
 
 def test_scratch_on_the_host_is_one_block() -> None:
@@ -165,6 +225,13 @@ def test_scratch_on_the_host_is_one_block() -> None:
         (nn.Adam, "beta1", 1.0, ">= 0 and < 1"),
         (nn.Adam, "beta2", 1.5, ">= 0 and < 1"),
         (nn.Adam, "epsilon", 0, "> 0"),
+        (nn.AdamW, "decay", -0.1, ">= 0"),
+        (nn.AdamW, "beta1", 1.0, ">= 0 and < 1"),
+        (nn.Adagrad, "learning_rate", 0, "> 0"),
+        (nn.Adagrad, "epsilon", 0, "> 0"),
+        (nn.RMSprop, "learning_rate", -1, "> 0"),
+        (nn.RMSprop, "alpha", 1.0, ">= 0 and < 1"),
+        (nn.RMSprop, "epsilon", -1e-8, "> 0"),
     ],
 )
 def test_a_setting_out_of_bounds_is_refused(kind: Any, setting: str, value: Any, bound: str) -> None:

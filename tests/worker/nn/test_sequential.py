@@ -121,5 +121,17 @@ def test_nothing_is_computed_below_the_first_trained_layer() -> None:
     y, cache = model.forward(np.ones((3, 2)), p, nn.Context(training=True))
     model.parameter_gradients(np.ones_like(y), p, g, cache)
     np.testing.assert_array_equal(g["1"]["1"]["weight"], np.full((2, 2), 3))
+    _, cache = model.forward(np.ones((3, 2)), p, nn.Context(training=True))
     with pytest.raises(AssertionError):
         model.backward(np.ones_like(y), p, g, cache)
+
+
+@pytest.mark.parametrize(("training", "passes"), [(True, 2), (False, 1)])
+@pytest.mark.parametrize("way", ["backward", "parameter_gradients"])
+def test_a_pass_back_that_has_none_to_go_with_it_says_so(training: bool, passes: int, way: str) -> None:
+    model, p = nn.Sequential(nn.Dense(2, 2), nn.Tanh()), {"0": {"weight": np.eye(2), "bias": np.zeros(2)}}
+    y, cache = model.forward(np.ones((3, 2)), p, nn.Context(training=training))
+    for _ in range(passes - 1):
+        getattr(model, way)(y, p, p, cache)
+    with pytest.raises(UsageError, match=r"a forward pass of its own .* there for 0 of 2 layers"):
+        getattr(model, way)(y, p, p, cache)
