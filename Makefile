@@ -3,32 +3,54 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+PLOTS  := $(VENV)/.ready-plots
+DEV    := $(VENV)/.ready-dev
 BENCH  := .venv-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench clean
+.PHONY: help demo examples test lint bench soak chaos clean
 
 help:            ## list the verbs
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 $(READY): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+# Tests compare with PyTorch and JAX: much to install, which nobody needs who only wants to see a model train.
+$(DEV): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
 demo: $(READY)   ## train a 784-100-10 network on MNIST digits: a master and two workers
 	$(BIN)/ps-local examples/mnist_mlp.py --workers 2 --out runs/mnist_mlp.safetensors
 
-test: $(READY)   ## run the whole test suite
+examples: $(PLOTS)  ## run every example whole, with 1 and with 2 workers: examples/results/
+	$(BIN)/python examples/run.py $(ARGS)
+
+$(PLOTS): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[examples]'
+	@touch $@
+
+test: $(DEV)   ## run the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
-lint: $(READY)   ## ruff (lint and format) and mypy strict
+lint: $(DEV)   ## ruff (lint and format) and mypy strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 bench: $(BENCH)/.ready  ## measure rounds beside gloo, Open MPI and Ray, fan-in, memory, MNIST: benchmarks/results/
 	$(BENCH)/bin/python benchmarks/run.py $(ARGS)
+
+soak: $(DEV)   ## the random tests, ten times as long as in the suite
+	RANDOM_RUNS=100 MASTER_KILLS=50 SIMULATION_SEEDS=5000 QUORUM_SEEDS=1000 $(BIN)/python -m pytest -n 2 \
+	  tests/simulation/test_seeds.py tests/simulation/test_quorum_seeds.py \
+	  tests/processes/test_random_runs.py tests/processes/test_master_strikes.py
+
+chaos: $(DEV)  ## kill, stop and cut off everything, and measure how long it takes to go on: benchmarks/results/
+	$(BIN)/python benchmarks/chaos.py $(ARGS)
 
 # What the comparison needs lives apart; a peer that cannot be installed is named in the report as missing.
 $(BENCH)/.ready: pyproject.toml

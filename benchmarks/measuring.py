@@ -23,6 +23,7 @@ HERE = Path(__file__).parent
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 POLL_S = 0.05
 LEAVE_S = 5.0
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +108,6 @@ def run_all(commands: Sequence[Sequence[str]], timeout_s: float) -> list[list[di
 
     Raises `MissingError` with what the first one to fail said last. Nothing is left running.
     """
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     running: list[subprocess.Popen[bytes]] = []
     deadline = time.monotonic() + timeout_s
     with contextlib.ExitStack() as stack:
@@ -115,7 +115,7 @@ def run_all(commands: Sequence[Sequence[str]], timeout_s: float) -> list[list[di
         stack.callback(end, running)
         try:
             for command, (out, err) in zip(commands, files, strict=True):
-                running.append(subprocess.Popen(command, stdout=out, stderr=err, env=os.environ | threads))
+                running.append(subprocess.Popen(command, stdout=out, stderr=err, env=os.environ | ONE_THREAD))
         except FileNotFoundError as error:
             raise MissingError(f"{error.filename} is not installed") from error
         while any(process.poll() is None for process in running):

@@ -7,7 +7,6 @@ the averaging.
 """
 
 import dataclasses
-import itertools
 import json
 import os
 import sys
@@ -27,7 +26,8 @@ WARM_UP = 2  # rounds left out: they carry data and touch memory for the first t
 SAMPLE_S = 0.02  # between two looks at the processes
 LIMIT_S = 300.0
 
-Note = tuple[int, float, float, float]  # shard, ready to use, ready to push, CPU seconds so far
+# round, shard, ready to use, ready to push, CPU seconds so far
+Note = tuple[int, int, float, float, float]
 
 
 @dataclasses.dataclass
@@ -81,27 +81,34 @@ def run(
     """Run `rounds` rounds and a few to warm up. Raises `MissingError` where a flag is refused."""
     with tempfile.TemporaryDirectory(prefix="rounds-") as folder:
         settings = job_flags(parameters, workers, rounds, Path(folder) / "notes")
-        master, group = Watched(), [Watched() for _ in range(workers)]
-        try:
-            with LocalCluster(JOB, workers, server_flags=[*settings, *flags]) as cluster:
-                assert cluster.master is not None
-                deadline = time.monotonic() + LIMIT_S
-                while cluster.master.is_alive and time.monotonic() < deadline:
-                    master.look(cluster.master.process.pid)
-                    if look_at_workers:
-                        for watched, child in zip(group, cluster.workers, strict=True):
-                            watched.look(child.process.pid)
-                    time.sleep(SAMPLE_S)
-                record = cluster.wait(1.0)
-        except (ClusterError, TimedOut) as error:
-            raise MissingError(last_line(str(error))) from error
+        master, group, record = watch(JOB, workers, [*settings, *flags], look_at_workers)
         notes = read_notes(Path(folder))
     seconds = worst_gaps(notes, workers)
-    first, last = (pick(note[2] for each in notes for note in each) for pick in (min, max))
+    first, last = (pick(note[3] for each in notes for note in each) for pick in (min, max))
     counted = max(1, rounds + WARM_UP)
     own = master.cpu_between(first, last) / counted
-    theirs = sum(each[-1][3] - each[0][3] for each in notes) / counted
+    theirs = sum(each[-1][4] - each[0][4] for each in notes) / counted
     return Run(seconds, counted, own + theirs, own, master, group, record)
+
+
+def watch(
+    job: Path, workers: int, flags: Sequence[str], look_at_workers: bool = True
+) -> tuple[Watched, list[Watched], dict[str, Any]]:
+    """Run a job to its end: the master, the workers and the record. Raises `MissingError` if it fails."""
+    master, group = Watched(), [Watched() for _ in range(workers)]
+    try:
+        with LocalCluster(job, workers, server_flags=flags) as cluster:
+            assert cluster.master is not None
+            deadline = time.monotonic() + LIMIT_S
+            while cluster.master.is_alive and time.monotonic() < deadline:
+                master.look(cluster.master.process.pid)
+                if look_at_workers:
+                    for watched, child in zip(group, cluster.workers, strict=True):
+                        watched.look(child.process.pid)
+                time.sleep(SAMPLE_S)
+            return master, group, cluster.wait(1.0)
+    except (ClusterError, TimedOut) as error:
+        raise MissingError(last_line(str(error))) from error
 
 
 def job_flags(parameters: int, workers: int, rounds: int, notes: Path) -> list[str]:
@@ -123,24 +130,23 @@ def read_notes(folder: Path) -> list[list[Note]]:
 def worst_gaps(notes: Sequence[Sequence[Note]], workers: int) -> list[float]:
     """Seconds of each round in which every worker had a unit before and after, warm-up left out.
 
-    A shard is computed once a round, so its k-th note, in order of time, belongs to round k. A worker may
-    compute two shards of one round and none of the next: such a round is not counted.
+    A worker may compute two shards of one round and none of the next, or one that another had, too: such a
+    round is not counted.
     """
-    of_shard: dict[int, list[tuple[float, float, int]]] = {}
+    rounds: dict[int, dict[int, tuple[float, float]]] = {}
+    raced = set()
     for worker, each in enumerate(notes):
-        for shard, ready, pushed, _ in each:
-            of_shard.setdefault(shard, []).append((ready, pushed, worker))
-    rounds: list[dict[int, list[tuple[float, float]]]] = []
-    for units in zip(*(sorted(units) for units in of_shard.values()), strict=True):
-        by_worker: dict[int, list[tuple[float, float]]] = {}
-        for ready, pushed, worker in units:
-            by_worker.setdefault(worker, []).append((ready, pushed))
-        rounds.append(by_worker)
-    found = []
-    for before, after in itertools.pairwise(rounds[WARM_UP:]):
-        if len(before) == len(after) == workers:
-            found.append(max(after[w][0][0] - before[w][-1][1] for w in range(workers)))
-    return found
+        for round_, _, ready, pushed, _ in each:
+            by_worker = rounds.setdefault(round_, {})
+            if worker in by_worker:
+                raced.add(round_)
+            by_worker[worker] = (ready, pushed)
+    whole = {n for n, by_worker in rounds.items() if n not in raced and len(by_worker) == workers}
+    return [
+        max(rounds[n + 1][w][0] - rounds[n][w][1] for w in range(workers))
+        for n in sorted(whole)
+        if n >= WARM_UP and n + 1 in whole
+    ]
 
 
 def python(module: str, *arguments: str) -> list[str]:

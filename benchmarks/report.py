@@ -198,11 +198,59 @@ def _memory(figures: Figures) -> list[str]:
         _table(head, rows),
         "Resident memory from the second tenth of a long run to its last:",
         _table(["asked (used)", "rounds", "master MB", "worst worker MB"], flat),
+        *_transformer(figures.get("transformer")),
     ]
+
+
+def _transformer(figures: Figures | None) -> list[str]:
+    if not figures:
+        return []
+    words = (
+        f"A transformer of {figures['parameters']:,} parameters, AdamW, 2 workers ({figures['transport']}): "
+        f"batches of {figures['sizes']['batch']} sequences of {figures['sizes']['steps']} steps; the most "
+        "that a process had of its own, predicted by the formula in memory_use.py:"
+    )
+    rows = [
+        [who, *(_mb(figures[who][name]) for name in ("floor", "predicted", "measured")),
+         f"{figures[who]['measured'] / figures[who]['predicted']:.2f}"]
+        for who in ("master", "worker")
+    ]  # fmt: skip
+    return [words, _table(["", "with next to no model MB", "predicted MB", "measured MB", "times"], rows)]
 
 
 def _grown(pair: Sequence[int]) -> str:
     return f"{pair[0] / 1e6:.1f} to {pair[1] / 1e6:.1f}"
+
+
+def _saving(figures: Figures) -> list[str]:
+    first = figures["entries"][0]["mean_s"]
+    head = ["", "mean ms a round", "times", "ms (p10-p90)", "longest", "CPU ms a round", "rounds", "written"]
+    rows = [
+        [
+            e["way"],
+            _three(1e3 * e["mean_s"]),
+            f"{e['mean_s'] / first:.3f}",
+            _ms(e["seconds"]),
+            _three(1e3 * e["longest_s"]),
+            _three(1e3 * e["cpu_s"]),
+            f"{e['seconds']['count']:,}",
+            str(e["checkpoints"]),
+        ]
+        for e in figures["entries"]
+    ]
+    words = f"{figures['parameters']:,} parameters in shared memory, {figures['workers']} workers."
+    return [words, _table(head, rows)]
+
+
+def _steps(figures: Figures) -> list[str]:
+    by = {(e["model"], e["contestant"]): e["seconds"] for e in figures["entries"]}
+    rows = []
+    for model, words in figures["models"].items():
+        ours, torch = by.get((model, "ours")), by.get((model, "PyTorch"))
+        if ours and torch:
+            rows.append([words, _ms(ours), _ms(torch), f"{ours['median'] / torch['median']:.2f}"])
+    words = "Gradient and optimizer's step on one thread, float32, beside PyTorch eager; in one run, in turn."
+    return [words, _table(["", "ours: ms a step (p10-p90)", "PyTorch", "ours / PyTorch"], rows)]
 
 
 def _mnist(figures: Figures) -> list[str]:
@@ -252,6 +300,8 @@ _PARTS: dict[str, tuple[str, Callable[[Figures], list[str]]]] = {
     "rounds": ("One synchronisation round", _rounds),
     "fan_in": ("Many workers", _fan_in),
     "memory": ("Memory", _memory),
+    "saving": ("Checkpoints and the ledger", _saving),
+    "steps": ("A training step", _steps),
     "mnist": ("MNIST to 0.97", _mnist),
     "namespaces": ("Two hosts", _namespaces),
 }

@@ -23,12 +23,16 @@ import mnist_race
 import namespaces
 import report
 import rounds
+import saving
+import steps
 from measuring import HERE, MissingError, Setting, foreign_cpu_seconds, machine
 
 PARTS: dict[str, Callable[[Setting], dict[str, Any]]] = {
     "rounds": rounds.measure,
     "fan_in": fan_in.measure,
     "memory": memory_use.measure,
+    "saving": saving.measure,
+    "steps": steps.measure,
     "mnist": mnist_race.measure,
     "namespaces": namespaces.measure,
 }

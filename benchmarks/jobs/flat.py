@@ -1,9 +1,10 @@
 """A job whose units cost next to nothing, so that what is left of a round is synchronisation.
 
-The model is one vector of `parameters` numbers, of which a step touches one. It is also a stopwatch: the
-layer notes when averaged weights are ready to use, the optimizer when weights are ready to push, on the
-clock that all processes of a machine share. A sample is the number of its shard, so that a note can say
-whose it is. The notes are written to `notes`-PID.json when the process ends.
+The model is one vector of `parameters` numbers, of which a step touches one: it counts the rounds. With
+`sleep_s` a step takes so long, and no core. It is also a stopwatch: the layer notes when averaged weights are
+ready to use, the optimizer when weights are ready to push, on the clock that all processes of a machine
+share. A sample is the number of its shard, so that a note can say which unit it is of. The notes are written
+to `notes`-PID.json when the process ends.
 """
 
 import atexit
@@ -18,9 +19,10 @@ import numpy as np
 
 from paramserver import Job, Plan, data, nn, options
 
-settings = options(parameters=1000, workers=2, rounds=20, notes="")
-notes: list[tuple[int, float, float, float]] = []  # shard, ready to use, ready to push, CPU seconds so far
-begun: list[tuple[int, float]] = [(0, 0.0)]
+settings = options(parameters=1000, workers=2, rounds=20, notes="", sleep_s=0.0)
+# round, shard, ready to use, ready to push, CPU seconds so far
+notes: list[tuple[int, int, float, float, float]] = []
+begun: list[tuple[int, int, float]] = [(0, 0, 0.0)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +38,8 @@ class Flat(nn.Layer):
         return inputs
 
     def forward(self, x: Any, p: Any, context: nn.Context) -> tuple[Any, None]:
-        begun[0] = (int(x[0, 0]), time.monotonic())
+        begun[0] = (int(p["weight"][0]) - 1, int(x[0, 0]), time.monotonic())
+        time.sleep(settings.sleep_s)
         return x + p["weight"][0], None
 
     def backward(self, dy: Any, p: Any, g: Any, cache: Any) -> Any:
@@ -46,10 +49,10 @@ class Flat(nn.Layer):
 
 @dataclasses.dataclass(frozen=True)
 class OneWeight(nn.Optimizer):
-    """A step of the first weight alone."""
+    """Adds one to the first weight, whatever its gradient is."""
 
     def step(self, weights: Any, gradient: Any, slots: Any, scratch: Any) -> None:
-        weights[0] -= 0.01 * gradient[0]
+        weights[0] += 1
         notes.append((*begun[0], time.monotonic(), time.process_time()))
 
 
