@@ -2,10 +2,12 @@
 
 import contextlib
 import ipaddress
+import re
 import socket
 import urllib.parse
 
 WILDCARDS = ("*", "0.0.0.0", "::")  # noqa: S104 - to be recognised, not bound
+_HOST = re.compile(r"[A-Za-z0-9._:%*-]+")  # others ZeroMQ does not take
 
 
 def split(url: str) -> tuple[str, int] | None:
@@ -15,9 +17,10 @@ def split(url: str) -> tuple[str, int] | None:
         port = parts.port
     except ValueError:
         return None
-    if parts.scheme != "tcp" or not parts.hostname or port is None or parts.path:
+    host, is_bare = parts.hostname or "", not (parts.path or parts.query or parts.fragment or parts.username)
+    if parts.scheme != "tcp" or port is None or not is_bare or not _HOST.fullmatch(host):
         return None
-    return parts.hostname, port
+    return host, port
 
 
 def join(host: str, port: int) -> str:

@@ -33,7 +33,28 @@ def cupy() -> ModuleType | None:
 
 def xp_of(array: Array) -> Any:
     """The module an array belongs to: numpy or cupy."""
-    return np if isinstance(array, np.ndarray | np.generic) else cupy()
+    return np if is_on_host(array) else cupy()
+
+
+def is_on_host(array: Array) -> bool:
+    """Whether an array is NumPy's."""
+    return isinstance(array, np.ndarray | np.generic)
+
+
+@functools.cache
+def kernel(name: str, reads: str, writes: str, body: str) -> Any:
+    """One pass over vectors on a GPU, where the steps of a formula one by one would each read and write all.
+
+    body: CUDA C++ for the element of index `i`. reads, writes: the names in it with their types, as
+    `cupy.ElementwiseKernel` has them: `T g` is the element of an array or a number, T the type of the
+    arrays; `raw T x` a whole array, read as `x[0]`. What is written may be read as well. The kernel is
+    called with all of them in this order, and only where there is CuPy; it is compiled once, and kept.
+
+        kernel("sgd", "T g, T rate", "T w", "w -= rate * g")(gradient, 0.1, weights)
+    """
+    module = cupy()
+    assert module is not None, "arrays that are not NumPy's are CuPy's"
+    return module.ElementwiseKernel(reads, writes, body, f"paramserver_{name}")
 
 
 def to_host(array: Array, out: HostArray | None = None) -> HostArray:
@@ -59,6 +80,14 @@ class Device:
     def __str__(self) -> str:
         return "cpu" if self.index is None else f"cuda:{self.index}"
 
+    @property
+    def model(self) -> str:
+        """What the driver calls it, for people; empty for the CPU."""
+        if self.index is None:
+            return ""
+        name = self.xp.cuda.runtime.getDeviceProperties(self.index)["name"]
+        return name.decode(errors="replace") if isinstance(name, bytes) else str(name)
+
     def use(self) -> None:
         """Make this the current device of the calling thread."""
         if self.index is not None:
@@ -69,6 +98,17 @@ class Device:
         if self.index is not None:
             self.xp.get_default_memory_pool().free_all_blocks()
             self.xp.get_default_pinned_memory_pool().free_all_blocks()
+
+
+def devices(name: str) -> list[Device]:
+    """Where the workers of one machine compute, in turn; `cuda`, and `auto` with a GPU: on all it has.
+
+    Raises `UsageError`, as `device` does.
+    """
+    first = device(name)
+    if first.index is None or ":" in name:
+        return [first]
+    return [Device(index) for index in range(int(first.xp.cuda.runtime.getDeviceCount()))]
 
 
 def device(name: str) -> Device:

@@ -1,4 +1,4 @@
-"""Small files that others read while they are written."""
+"""Files that others read while they are written, or after the power has failed."""
 
 import os
 from pathlib import Path
@@ -9,3 +9,12 @@ def write_whole(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(text)
     temporary.replace(path)
+
+
+def fsync(path: Path) -> None:
+    """See to it that a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -31,6 +31,8 @@ class Gather:
 
     def ask(self) -> tuple[int, ...]:
         """The pieces to ask for now; they count as coming."""
+        if not self._unasked:
+            return ()
         room = self._window - len(self._coming)
         # Ask in halves of the window: one request for several pieces, and the pipe never runs dry.
         if room < max(1, self._window // 2) and len(self._unasked) > room:

@@ -18,7 +18,10 @@ import numpy.typing as npt
 from ps_common.arrays import HostArray
 from ps_common.errors import DataError, PeerError, UsageError
 from ps_common.fields import Field
+from ps_common.figures import FIGURES, figures_of
 from ps_common.layout import DIMENSIONS_MAX
+from ps_common.own_loop import OwnLoop
+from ps_common.own_model import check_own_model, plain_own_model, trains_itself
 from ps_common.plan import Plan
 from ps_common.schedule import Schedule
 from ps_common.shards import Shards
@@ -54,6 +57,14 @@ class DataDescription:
     def sample_bytes(self) -> int:
         return sum(field.sample_bytes for field in self.fields)
 
+    def column(self, field: int, at: int) -> str | int | None:
+        """What the source calls a number of a sample's field; None where it is no table of numbers."""
+        if self.source.get("kind") not in ("csv", "parquet"):
+            return None
+        x_or_y = self.source.get("xy"[field])
+        columns = x_or_y if isinstance(x_or_y, list) else [x_or_y]
+        return columns[at] if len(columns) == math.prod(self.fields[field].shape) else None
+
     def block_rows(self, chunk_bytes: int) -> int:
         """Rows of a block: as many as fit `chunk_bytes`, at least one. Both sides cut shards so."""
         return max(1, chunk_bytes // max(1, self.sample_bytes))
@@ -68,6 +79,7 @@ class Description:
     optimizer: Plain
     regularizer: Plain
     metrics: Plain
+    figures: dict[str, str]  # by a metric's name, what its sums are made into; what is not named is a ratio
     plan: Plan
     seed: int
     train: DataDescription
@@ -76,7 +88,23 @@ class Description:
     overrides: dict[str, str]  # what was set on the command line; a worker with the job's file sets it too
 
     @functools.cached_property
+    def own_loop(self) -> OwnLoop | None:
+        """What is known of workers that bring a loop of their own; None: they train this job's model."""
+        is_own = isinstance(self.model, dict) and self.model.get("kind") == OwnLoop.__name__
+        return from_plain(self.model) if is_own else None
+
+    @property
+    def has_open_samples(self) -> bool:
+        """Whether only a contribution itself says of how many samples it is."""
+        return self.own_loop is not None and self.own_loop.rounds is not None
+
+    @functools.cached_property
     def schedule(self) -> Schedule:
+        own = self.own_loop
+        if own is not None and own.rounds is not None:  # each unit has one sample, in name
+            return Schedule(
+                Shards.of(self.train.samples, self.train.samples // own.rounds), 1, 1, self.plan.epochs
+            )
         shards = Shards.of(self.train.samples, self.plan.shards)
         return Schedule(shards, self.plan.batch_size, self.plan.local_steps, self.plan.epochs)
 
@@ -106,11 +134,13 @@ class Description:
 
         Not over the number of epochs (a run may be resumed for longer), when it is evaluated, how and from
         where the data comes (its content counts), nor the text of the file where everything in it
-        travels as data.
+        travels as data. Where not, what was set of the file's own options counts as the file does.
         """
         plain = self.to_plain()
         if not self.needs_code:
             del plain["code"]
+        elif options := {key: text for key, text in self.overrides.items() if _is_option(key)}:
+            plain["options"] = options
         for name in ("epochs", "data", "evaluate_every"):
             del plain["plan"][name]
         del plain["overrides"]
@@ -131,13 +161,18 @@ class Description:
         names = {f.name for f in dataclasses.fields(cls)}
         if not isinstance(plain, dict) or plain.keys() != names:
             raise PeerError(f"a job's description has the fields {sorted(names)}; use one version everywhere")
-        data = {name: _data_from_plain(plain[name], name) for name in _DATA}
+        model = plain["model"]
+        is_own = isinstance(model, dict) and model.get("kind") == OwnLoop.__name__
+        data = {name: _data_from_plain(plain[name], name, () if is_own else ("x", "y")) for name in _DATA}
         job = cls(**{**plain, **data, "plan": from_plain(plain["plan"])})
         _require(isinstance(job.plan, Plan), "plan", "a Plan")
         _require(type(job.seed) is int and 0 <= job.seed < 2**63, "seed", "an integer from 0 to 2^63-1")
         _require(isinstance(job.code, str), "code", "a string")
+        known = _is_texts(job.figures) and all(one in FIGURES for one in job.figures.values())
+        _require(known, "figures", f"a dict of some of {', '.join(FIGURES)}")
         _require(_is_texts(job.overrides), "overrides", "a dict of strings")
         _require(job.train is not None, "train", "there")
+        _require(not is_own or job.test is None, "test", "absent where loops bring their own")
         try:
             _ = job.schedule, job.test_shards, job.digest
         except (DataError, UsageError, TypeError, ValueError, OverflowError, RecursionError) as error:
@@ -148,6 +183,12 @@ class Description:
 _NUMBERS = {np.dtype(code).name for code in np.typecodes["All"] if np.dtype(code).kind in "biufc"}
 PARTS = ("model", "loss", "optimizer", "regularizer", "metrics")
 _DATA = ("train", "test")
+_SETTINGS = {field.name for field in dataclasses.fields(Plan)} | {"seed"}
+
+
+def _is_option(key: str) -> bool:
+    """Whether what was set is the job's file's own affair: the plan, seed and parts show what they are."""
+    return key not in _SETTINGS and "." not in key
 
 
 def _plain_data(data: DataDescription | None) -> Plain:
@@ -161,7 +202,7 @@ def _plain_data(data: DataDescription | None) -> Plain:
     }
 
 
-def _data_from_plain(plain: Plain, name: str) -> DataDescription | None:
+def _data_from_plain(plain: Plain, name: str, wanted: tuple[str, ...]) -> DataDescription | None:
     if plain is None:
         return None
     names = {f.name for f in dataclasses.fields(DataDescription)}
@@ -172,9 +213,9 @@ def _data_from_plain(plain: Plain, name: str) -> DataDescription | None:
     _require(isinstance(data.fingerprint, str), f"{name}.fingerprint", "a string")
     fields = data.fields if isinstance(data.fields, tuple) else ()
     _require(
-        len(fields) == 2 and all(map(_is_field, fields)) and [field.name for field in fields] == ["x", "y"],
+        all(map(_is_field, fields)) and tuple(field.name for field in fields) == wanted,
         f"{name}.fields",
-        "the fields x and y, of numbers",
+        f"the fields {' and '.join(wanted)}, of numbers" if wanted else "none",
     )
     return data
 
@@ -211,7 +252,9 @@ def _ordered(plain: Plain) -> Plain:
 class Job:
     """Everything about a training run, in one object.
 
-    model: an `nn` layer, most often `nn.Sequential`.
+    model: an `nn` layer, most often `nn.Sequential`; or an object of a class of your own with
+        `parameters()` and `train(batch)`, see `ps_worker.own_replica`. Loss, optimizer, regularizer and
+        metrics are its own affair then, and left out here.
     loss: e.g. `nn.SoftmaxCrossEntropy()`.
     optimizer: e.g. `nn.SGD(0.1)`.
     train, test: data sources with fields x and y (see `paramserver.data`, `paramserver.datasets`).
@@ -224,8 +267,8 @@ class Job:
     """
 
     model: Any
-    loss: Any
-    optimizer: Any
+    loss: Any = None
+    optimizer: Any = None
     train: DataSource
     test: DataSource | None = None
     metrics: tuple[Any, ...] | list[Any] = ()
@@ -243,8 +286,9 @@ class Job:
             source = getattr(self, name)
             if source is not None and not hasattr(source, "fields"):
                 raise UsageError(
-                    f"the job's {name} data is a {type(source).__name__}; wrap it: data.arrays(x, y), "
-                    "data.npz(path), data.csv(path) or datasets.load(name)"
+                    f"the job's {name} data is a {type(source).__name__}; wrap it: data.items(samples) where "
+                    "it has len() and [], data.arrays(x, y), data.npz(path), data.csv(path) or "
+                    "datasets.load(name)"
                 )
         if self.test is not None and self.test.fields != self.train.fields:
             raise UsageError(
@@ -255,6 +299,23 @@ class Job:
         for field in (x, y):
             if np.dtype(field.dtype).kind == "c":
                 raise DataError(f"{field.name} of the data is {field.dtype}; a model takes real numbers")
+        figures_of(self.metrics)
+        self._check_parts(x, y)
+
+    def _check_parts(self, x: Field, y: Field) -> None:
+        if trains_itself(self.model):
+            beside = {"loss": self.loss, "optimizer": self.optimizer, "regularizer": self.regularizer}
+            check_own_model(self.model, beside, bool(self.metrics), self.test is not None)
+            return
+        if not hasattr(self.model, "output_shape"):
+            hint = f"; write {self.model.__name__}(...)" if isinstance(self.model, type) else ""
+            raise UsageError(
+                f"the job's model is {self.model!r}; it must be a layer of paramserver.nn, or an object with "
+                f"parameters() and train(batch){hint}"
+            )
+        for name in ("loss", "optimizer"):
+            if getattr(self, name) is None:
+                raise UsageError(f"the job's {name} is missing; a model of layers needs one: {name}=nn...")
         output = self.model.output_shape(x.shape)
         self.loss.check(output, y)
         for metric in self.metrics:
@@ -262,9 +323,12 @@ class Job:
 
     def describe(self, code: str = "", overrides: dict[str, str] | None = None) -> Description:
         """This job as plain data. `code`: SHA-256 of its file."""
-        parts = {name: to_plain(getattr(self, name)) for name in PARTS}
+        parts = {name: to_plain(getattr(self, name)) for name in PARTS if name != "model"}
+        own = trains_itself(self.model)
         return Description(
+            model=plain_own_model(self.model) if own else to_plain(self.model),
             **parts,
+            figures=figures_of(self.metrics),
             plan=self.plan,
             seed=self.seed,
             train=DataDescription.of(self.train),

@@ -5,7 +5,8 @@ The only place that runs a user's file. A file may declare options of its own:
     settings = paramserver.options(data="mnist-5k", hidden=100)
 
 `--set key=value` then reaches, in this order, the file's options, the plan's fields, `seed`, and with a
-dot the fields of `model`, `loss`, `optimizer` and `regularizer` (`optimizer.learning_rate=0.01`).
+dot the fields of `model`, `loss`, `optimizer` and `regularizer` (`optimizer.learning_rate=0.01`), and of what
+is in such a field those of it (`optimizer.learning_rate.warmup=100`).
 """
 
 import contextlib
@@ -178,15 +179,20 @@ def _users_code(what: str) -> Iterator[None]:
         raise JobCodeError(f"{what} raised {type(error).__name__}: {error}{where}") from error
 
 
+def _fields_of(part: Any) -> Iterator[str]:
+    """The fields of a dataclass, and after a dot those of the dataclasses in them."""
+    if dataclasses.is_dataclass(part):
+        for field in dataclasses.fields(part):
+            if field.init:
+                yield field.name
+                yield from (f"{field.name}.{inner}" for inner in _fields_of(getattr(part, field.name)))
+
+
 def _apply(job: Job, overrides: Mapping[str, str], declared: Mapping[str, Any]) -> Job:
     """The job with every override applied that its file's own options did not take."""
     plan_fields = {f.name for f in dataclasses.fields(Plan)}
     part_fields = {
-        f"{part}.{f.name}": (part, f.name)
-        for part in _PARTS
-        if dataclasses.is_dataclass(getattr(job, part))
-        for f in dataclasses.fields(getattr(job, part))
-        if f.init
+        f"{part}.{field}": (part, field) for part in _PARTS for field in _fields_of(getattr(job, part))
     }
     plan: dict[str, str] = {}
     parts: dict[str, dict[str, str]] = {}

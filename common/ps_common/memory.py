@@ -20,15 +20,23 @@ class Unshared(Exception):
 class Memory(Protocol):
     """What the machines ask of memory.
 
-    place: names the machine, user and so on; processes with equal places can share. Empty: with nobody.
+    home: names the machine, PID namespace and user. Empty: not known.
+    place: the same of those who share: processes with equal places can. Empty: with nobody.
     pid: of this process.
     """
 
+    home: str
     place: str
     pid: int
 
     def allocate(self, nbytes: int) -> HostArray:
         """A new flat vector, uint8, zeroed. Raises `MemoryError`."""
+
+    def private(self, nbytes: int) -> HostArray:
+        """The same, for this process alone."""
+
+    def fill(self, vector: HostArray, start: int, payload: HostArray) -> None:
+        """Write a piece that has come, uint8, into a vector, from byte `start` on."""
 
     def descriptor(self, vector: HostArray) -> int:
         """By what number another process can attach a vector of `allocate`; `NOT_SHARED` where it cannot."""
@@ -46,11 +54,17 @@ class Memory(Protocol):
 class Heap:
     """Memory of this process alone."""
 
-    place = ""
+    home = place = ""
     pid = 0
 
     def allocate(self, nbytes: int) -> HostArray:
+        return self.private(nbytes)
+
+    def private(self, nbytes: int) -> HostArray:
         return np.zeros(nbytes, np.uint8)
+
+    def fill(self, vector: HostArray, start: int, payload: HostArray) -> None:
+        vector[start : start + len(payload)] = payload
 
     def descriptor(self, vector: HostArray) -> int:
         return NOT_SHARED

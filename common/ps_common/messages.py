@@ -21,7 +21,8 @@
                     <-------------------  Stop      the run is over; leave with this exit code
 
 Rules that make every message safe to lose, repeat or reorder:
-- The worker asks, the master answers. Who waits for an answer asks again after `retry_s`.
+- The worker asks, the master answers. Who waits for an answer asks again after `retry_s`, then more
+  and more seldom, until something comes forward.
 - A request names exactly what it wants (a version, chunk numbers, a lease): answering it twice does no harm.
 - Lease numbers grow and begin with the master's term; a Lease newer than the one in hand settles the old one.
 - Where both share memory, weights do not travel: a Push names the segment they lie in, the master writes the
@@ -58,7 +59,7 @@ numbered, and a server drops what others have overtaken: whatever matters is sai
 import dataclasses
 from typing import Annotated, Any
 
-PROTOCOL = 2  # raised whenever a message changes; both sides must be equal
+PROTOCOL = 5  # raised whenever a message changes; both sides must be equal
 
 # Limits, each with its reason.
 HEADER_BYTES = 16 * 2**20  # the largest header is a layout: 100,000 tensors at about 100 bytes
@@ -69,6 +70,7 @@ PULL_WINDOW = 64  # the other way they are sent from where they lie, and request
 WINDOW_MAX = 1024  # a peer must not be able to ask for everything at once
 SECONDS_MAX = 1e9  # thirty years
 NOT_SHARED = -1  # instead of a descriptor: the weights travel in chunks
+NAME_MAX = 256  # characters: of hosts, devices, digests and what users call a worker
 FRAMES_MAX = 18  # header and at most 16 fields, and one to tell that there were too many
 
 
@@ -85,11 +87,12 @@ Index = Annotated[int, Bound(0, 2**31)]
 Version = Annotated[int, Bound(-1, 2**62)]  # -1: none
 Seconds = Annotated[float, Bound(0, SECONDS_MAX)]
 ExitCode = Annotated[int, Bound(0, 255)]
-Name = Annotated[str, Bound(0, 256)]
+Name = Annotated[str, Bound(0, NAME_MAX)]
 Text = Annotated[str, Bound(0, 65_536)]
 Chunks = Annotated[tuple[int, ...], Bound(1, 4_096)]  # chunk or block numbers
 Numbers = Annotated[tuple[int, ...], Bound(0, 1_000_000)]
 Addresses = Annotated[tuple[str, ...], Bound(0, 1_024)]
+Digests = Annotated[tuple[str, ...], Bound(0, 1_000_000)]  # as hexadecimal text
 Sender = Annotated[bytes, Bound(1, 255)]  # as ZeroMQ limits it
 Plain = Annotated[Any, Bound(0, 0)]  # plain data; whoever uses it checks it
 
@@ -151,7 +154,7 @@ class Push(Message):
 
     lease: Count
     samples: Count  # really processed: the contribution's weight in the average
-    sums: Plain  # metric name -> list of floats; added over the units of a round
+    sums: Plain  # metric name -> list of floats, see figures.py; added over the units of a round
     layout: Plain  # of an initialise unit: the layout as plain data; else None
     compute_s: Seconds
     wait_s: Seconds
@@ -172,7 +175,7 @@ class Chunk(Message):
 
 @dataclasses.dataclass(frozen=True)
 class Heartbeat(Message):
-    """Sent every `heartbeat_interval_s` by the side that is never busy. Answered by Alive."""
+    """Sent every `heartbeat_interval_s`, as told last, by the side that is never busy. Answered by Alive."""
 
     lease: Count  # the unit in hand; 0: none
     step: Count  # how far it is; a lease is renewed by progress, not by being alive
@@ -216,6 +219,7 @@ class Welcome(Message):
     start: Count = 0  # of the master: differs from start to start, also where the term does not
     pid: Count = 0  # of the master
     servers: Addresses = ()  # of the averaging servers, in the order of their stretches; none: the master
+    layout: Plain = None  # of the weights, where workers bring their own arrays and there are weights already
 
 
 @dataclasses.dataclass(frozen=True)
@@ -293,14 +297,16 @@ class Alive(Message):
     """Answers a Heartbeat."""
 
     term: Count
+    heartbeat_interval_s: Seconds  # from now on: the more members there are, the longer
 
 
 @dataclasses.dataclass(frozen=True)
 class Stop(Message):
-    """The run is over. Answered by Leave."""
+    """The run is over. Answered by Leave; before that, who wants the last weights may pull them."""
 
     exit_code: ExitCode
     reason: Text
+    version: Version = -1  # that it has come to, where workers bring their own loops and want to have it
 
 
 # -- master to averaging server ------------------------------------------------------------------------
@@ -323,6 +329,7 @@ class Serve(Message):
     place: Name  # as in Join, of the master
     pid: Count  # of the master
     descriptor: Version  # of the segment of the master that the version lies in, or the first one is to
+    keeps_digests: bool = False  # whether Closed is to say what was averaged
 
 
 @dataclasses.dataclass(frozen=True)
@@ -335,6 +342,7 @@ class Open(Message):
     shards: Numbers  # in summing order
     samples: Numbers  # of each
     descriptor: Version  # of the segment of the master that the average is to lie in
+    left_out: Numbers = ()  # shards that it is closed without, as far as is known; nothing of them has come
 
 
 @dataclasses.dataclass(frozen=True)
@@ -348,6 +356,7 @@ class Announce(Message):
     lease: Count
     worker: Sender
     is_last: bool  # as in Grant
+    samples: Count = 0  # that it counts as; 0: as Open said
 
 
 @dataclasses.dataclass(frozen=True)
@@ -360,6 +369,7 @@ class Lend(Message):
     shard: Index
     pid: Count
     descriptor: Version
+    samples: Count = 0  # as in Announce
 
 
 @dataclasses.dataclass(frozen=True)
@@ -391,6 +401,7 @@ class Finish(Message):
     version: Version
     pids: Numbers  # of the processes whose vectors take the average, too
     descriptors: Numbers
+    left_out: Numbers = ()  # as in Open
 
 
 @dataclasses.dataclass(frozen=True)
@@ -448,6 +459,7 @@ class Closed(Message):
     generation: Count
     version: Version
     unwritten: Numbers  # those of `Finish.pids` whose vectors have not taken it
+    digests: Digests = ()  # of its part of each contribution, in the order of the shards, where they are kept
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,7 @@ from ps_common.vocabulary import word
 
 STATES = ("average", "reset", "local")
 DTYPES = ("float32", "float64")  # what a network computes in
+PRECISIONS = (None, "float16", "bfloat16")
 DATA_WAYS = ("stream", "shared")
 
 
@@ -26,8 +27,13 @@ class Plan:
         whoever trained the shard last. With "local" a unit is no pure function any more: results depend on
         which worker ran what, and the promise of equal weights after a failure is given up.
     dtype: of the parameters and of the arithmetic.
+    precision: "float16" or "bfloat16": layers compute in that, while weights, optimizer, loss and what is
+        sent stay in float32 (mixed precision). It is fast on a GPU, and slow on a CPU.
     threads: BLAS threads of each worker. Part of the job, because another number gives other bits.
     data: "stream": the master sends each worker its shards; "shared": each worker opens the files itself.
+    quorum: the share of a round's units that must be in before it is closed without those that take much
+        longer than the others did. They are trained later in the epoch, so that every sample still counts
+        once. Below 1 the result depends on times: the promise of equal weights is given up.
     evaluate_every: epochs between evaluations on the test data; the last epoch is always evaluated.
     """
 
@@ -37,8 +43,10 @@ class Plan:
     epochs: int = 1
     optimizer_state: str = "average"
     dtype: str = "float32"
+    precision: str | None = None
     threads: int = 1
     data: str = "stream"
+    quorum: float = 1.0
     evaluate_every: int = 1
 
     def __post_init__(self) -> None:
@@ -56,9 +64,19 @@ class Plan:
         ):
             _require(_is_count(getattr(self, name), 1, most), name, f"1 to {most}", getattr(self, name))
         _require(_is_count(self.evaluate_every, 1, 2**31), "evaluate_every", "1 or more", self.evaluate_every)
-        for name, allowed in (("optimizer_state", STATES), ("dtype", DTYPES), ("data", DATA_WAYS)):
-            _require(
-                getattr(self, name) in allowed, name, f"one of {', '.join(allowed)}", getattr(self, name)
+        _require(
+            type(self.quorum) in (int, float) and 0 < self.quorum <= 1,
+            "quorum", "more than 0 and at most 1", self.quorum,
+        )  # fmt: skip
+        object.__setattr__(self, "quorum", float(self.quorum))
+        for name, allowed in (
+            ("optimizer_state", STATES), ("dtype", DTYPES), ("precision", PRECISIONS), ("data", DATA_WAYS),
+        ):  # fmt: skip
+            one_of = f"one of {', '.join(map(str, allowed))}"
+            _require(getattr(self, name) in allowed, name, one_of, getattr(self, name))
+        if self.precision is not None and self.dtype != "float32":
+            raise UsageError(
+                f"the plan's precision {self.precision} goes with the dtype float32, not {self.dtype}"
             )
 
 
@@ -74,10 +92,23 @@ def _require(holds: bool, name: str, allowed: str, value: Any) -> None:
 def overridden(obj: Any, changes: dict[str, str]) -> Any:
     """A frozen dataclass with fields replaced from text, each parsed as the type of its field.
 
-    Raises `UsageError` where the text is not of that type, or the object does not take the value.
+    changes: by name of the field; `a.b` is the field b of the dataclass in the field a. Raises `UsageError`
+    where the text is not of that type, or the object does not take the value.
     """
     hints = get_type_hints(type(obj))
-    values = {k: parsed(k, text, hints[k]) for k, text in changes.items()}
+    values: dict[str, Any] = {}
+    within: dict[str, dict[str, str]] = {}
+    for name, text in changes.items():
+        field, _, rest = name.partition(".")
+        if rest:
+            within.setdefault(field, {})[rest] = text
+        else:
+            values[field] = parsed(field, text, hints[field])
+    for field in values.keys() & within.keys():
+        raise UsageError(
+            f"--set {field}={changes[field]} leaves no {field}.{next(iter(within[field]))} to set"
+        )
+    values |= {field: overridden(getattr(obj, field), rest) for field, rest in within.items()}
     try:
         return dataclasses.replace(obj, **values)
     except (TypeError, ValueError) as error:  # of a class of the user's own

@@ -26,7 +26,8 @@ class Schedule:
 
     @functools.cached_property
     def rounds_per_epoch(self) -> int:
-        most = max(self.batches(shard) for shard in range(self.shards.count))
+        is_dealt = self.shards.sizes is None  # then none is larger than the first
+        most = max(self.batches(shard) for shard in range(1 if is_dealt else self.shards.count))
         return -(-most // self.local_steps)
 
     @property
@@ -44,6 +45,10 @@ class Schedule:
         first = round_ % self.rounds_per_epoch * self.local_steps
         return range(min(first, self.batches(shard)), min(first + self.local_steps, self.batches(shard)))
 
+    def batches_before(self, round_: int, shard: int) -> int:
+        """How many batches a shard has gone through in all epochs before a unit."""
+        return self.epoch(round_) * self.batches(shard) + self.steps(round_, shard).start
+
     def positions(self, round_: int, shard: int) -> range:
         """The positions, in the epoch's shuffled order of the shard, of the unit's samples."""
         steps = self.steps(round_, shard)
@@ -55,6 +60,10 @@ class Schedule:
         most = self.local_steps * self.batch_size
         left = self.shards.size(shard) - round_ % self.rounds_per_epoch * most
         return most if left > most else max(0, left)
+
+    def rounds_of(self, shard: int) -> int:
+        """In how many rounds of an epoch a shard takes part."""
+        return -(-self.batches(shard) // self.local_steps)
 
     def units(self, round_: int) -> tuple[int, ...]:
         """The shards that take part in a round, in the order in which they are summed."""

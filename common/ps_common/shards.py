@@ -51,6 +51,11 @@ class Shards:
             return slice(first, first + self.sizes[shard])
         return slice(shard, self.samples, self.count)
 
+    def row(self, shard: int, sample: int) -> int:
+        """The row of the data set that is a sample of a shard."""
+        rows = self.rows(shard)
+        return int(rows.start) + sample * (rows.step or 1)
+
     def rows_between(self, shard: int, first: int, stop: int) -> slice:
         """The data set's rows of the shard's samples `first` to `stop`, as far as there are any."""
         rows = self.rows(shard)

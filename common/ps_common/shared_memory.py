@@ -26,7 +26,8 @@ class SharedMemory:
     """
 
     def __init__(self, is_shared: bool = True) -> None:
-        self.place = segments.here() if is_shared else ""
+        self.home = segments.here()
+        self.place = self.home if is_shared else ""
         self.pid = os.getpid()
         self.why_not = "" if self.place else "sharing is switched off or not to be had on this system"
         self._heap = Heap()
@@ -45,6 +46,12 @@ class SharedMemory:
                 weakref.finalize(segment.vector, self._let_go, id(segment.vector)).atexit = False
                 return segment.vector
         return self._heap.allocate(nbytes)
+
+    def private(self, nbytes: int) -> HostArray:
+        return self._heap.private(nbytes)
+
+    def fill(self, vector: HostArray, start: int, payload: HostArray) -> None:
+        self._heap.fill(vector, start, payload)
 
     def descriptor(self, vector: HostArray) -> int:
         return self._descriptors.get(id(vector), NOT_SHARED)

@@ -17,9 +17,14 @@ import xxhash
 
 from ps_common.arrays import HostArray
 from ps_common.errors import CheckpointError, PeerError
+from ps_common.files import fsync
 from ps_common.layout import Layout
 
 PARTIAL = ".{}.partial"  # what a file is called while it is written
+LEFTOVERS = (
+    PARTIAL.format("*"),
+    ".tmp??????",
+)  # of a writer that was killed; the second of safetensors itself
 FORMAT = "paramserver-1"
 
 
@@ -33,9 +38,9 @@ def write(path: Path, layout: Layout, vector: HostArray, meaning: dict[str, Any]
     temporary = path.with_name(PARTIAL.format(f"{path.name}.{os.getpid()}"))
     try:
         safetensors.numpy.save_file(layout.views(vector), temporary, metadata)
-        _fsync(temporary)
+        fsync(temporary)
         temporary.replace(path)
-        _fsync(path.parent)
+        fsync(path.parent)
     except safetensors.SafetensorError as error:
         raise OSError(f"{path} cannot be written: {error}") from error
     finally:
@@ -82,17 +87,25 @@ def read(path: Path) -> tuple[Layout, HostArray, dict[str, Any]]:
     return layout, vector, meaning
 
 
+def read_meaning(path: Path) -> dict[str, Any]:
+    """What a file says its vector means, which is neither read nor checked. Raises `CheckpointError`."""
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            meaning = json.loads((file.metadata() or {})["meaning"])
+            meaning.pop("layout")
+    except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
+    return dict(meaning)
+
+
+def vector_digest(layout: Layout, vector: HostArray) -> str:
+    """xxh3-128 of every run of a vector."""
+    return _checksum("", layout, vector)
+
+
 def _checksum(text: str, layout: Layout, vector: HostArray) -> str:
     """xxh3-128 of the meaning and every run of the vector."""
     digest = xxhash.xxh3_128(text.encode())
     for run in layout.runs:
         digest.update(np.ascontiguousarray(vector[run.start : run.stop]).data)
     return digest.hexdigest()
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

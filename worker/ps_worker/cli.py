@@ -11,6 +11,7 @@ from ps_common import messages as m
 from ps_common.errors import UsageError
 from ps_common.loader import file_digest
 from ps_common.saying import say
+from ps_worker.freed_memory import keep_freed_memory
 from ps_worker.loop import Loop, Working, libraries
 
 
@@ -58,9 +59,12 @@ def cli(
     quiet: bool,
 ) -> int:
     """Train for the master at --master until its run is over."""
+    keep_freed_memory(os.environ)
     parts = address.split(master)
     if parts is None or parts[1] == 0:
         raise UsageError(f"--master must look like tcp://host:5555, not {master!r}")
+    if len(name) > m.NAME_MAX:
+        raise UsageError(f"--name has at most {m.NAME_MAX} characters, not {len(name)}")
     place = arrays.device(device)
     working = Working(master, place, job_target, threads, master_timeout, shutdown_timeout, leave_with, quiet)
     join = m.Join(
@@ -73,7 +77,8 @@ def cli(
         libraries=libraries(),
     )
     if not quiet:
-        say(f"{name}: computing on {place}, looking for the master at {master}")
+        where = f"{place} ({place.model})" if place.model else str(place)
+        say(f"{name}: computing on {where}, looking for the master at {master}")
     left = Loop(join, working).run()
     if left.exit_code:
         say(f"ps-worker: {left.reason}")

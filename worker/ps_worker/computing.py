@@ -6,9 +6,11 @@ gets an outcome back through a queue and a wake-up; whatever the user's job rais
 
 import dataclasses
 import queue
+import sys
 import threading
 import traceback
 from collections.abc import Callable
+from typing import Any
 
 import threadpoolctl
 
@@ -19,8 +21,11 @@ from ps_common.job import DataDescription, Description
 from ps_common.loader import load_job
 from ps_common.memory import Heap, Memory
 from ps_worker.effects import Compute, Failure, Outcome, Prepare, Prepared
+from ps_worker.own_replica import OwnReplica
+from ps_worker.read_ahead import FileRowsAhead
 from ps_worker.replica import Parts, Replica, Watch
-from ps_worker.rows import FileRows, HeldRows, ShardRows
+from ps_worker.replicas import parts_of, replica_of
+from ps_worker.rows import HeldRows, ShardRows
 
 
 class Computing:
@@ -46,7 +51,7 @@ class Computing:
         self._memory: Memory = memory or Heap()
         self._tasks: queue.SimpleQueue[Prepare | Compute | None] = queue.SimpleQueue()
         self._outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
-        self._replica: Replica | None = None
+        self._replica: Replica | OwnReplica | None = None
         self._sources: dict[str, Source] = {}
         self._checked: set[tuple[str, int]] = set()
         self._limits: threadpoolctl.threadpool_limits | None = None
@@ -93,17 +98,27 @@ class Computing:
         if self._limits is not None:
             self._limits.restore_original_limits()
         self._limits = None if threads is None else threadpoolctl.threadpool_limits(threads)
+        if threads is not None:
+            limit_torch(threads)
 
     def _prepare(self, job: Description) -> Prepared:
         self._device.use()
         self._limit_threads(self._threads or job.plan.threads)
         parts = self._parts(job)
-        self._replica = Replica(job, parts, self._device, self.watch, self._memory)
+        self._limit_threads(self._threads or job.plan.threads)  # of what the job's file has imported, too
+        if self._replica is not None:
+            self._replica.settle()
+        self._replica = replica_of(job, parts, self._device, self.watch, self._memory)
         self._sources.clear()
         self._checked.clear()
         return Prepared(self._replica.layout, job.digest)
 
     def _parts(self, job: Description) -> Parts:
+        if job.own_loop is not None:
+            raise UsageError(
+                "this master serves loops of the users' own: start a script that calls paramserver.connect, "
+                "not ps-worker"
+            )
         if not job.needs_code:
             return Parts.of(job)
         if self._job_target is None:
@@ -111,8 +126,7 @@ class Computing:
         loaded = load_job(self._job_target, job.overrides)
         if loaded.describe().digest != job.digest:
             raise JobMismatch(f"{self._job_target} is not the master's job; start both from the same file")
-        own = loaded.job
-        return Parts(own.model, own.loss, own.optimizer, own.regularizer, tuple(own.metrics))
+        return parts_of(loaded.job)
 
     def _compute(self, task: Compute) -> Outcome:
         replica, lease = self._replica, task.lease
@@ -140,7 +154,18 @@ class Computing:
         data, shards = job.split(split)
         if split not in self._sources:
             self._sources[split] = _open(data, split)
-        return FileRows(self._sources[split], shards, shard)
+        return FileRowsAhead(self._sources[split], shards, shard)
+
+
+def limit_torch(threads: int) -> None:
+    """The same of PyTorch, where the job's file has imported it, and no algorithms that depend on chance.
+
+    It has threads of its own, and their number changes bits there as well.
+    """
+    torch: Any = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(threads)
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
 
 
 def _open(data: DataDescription, split: str) -> Source:

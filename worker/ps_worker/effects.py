@@ -8,6 +8,7 @@ from ps_common.arrays import HostArray
 from ps_common.job import Description
 from ps_common.layout import Layout
 from ps_common.messages import NOT_SHARED, Lease, Message
+from ps_worker.arrival import HERE, Arrival
 
 Rows = tuple[HostArray, ...]  # one array a field
 
@@ -30,9 +31,13 @@ class Connect:
 
 @dataclasses.dataclass(frozen=True)
 class Prepare:
-    """Build the replica of this job. Answered by `Prepared` or `Failure`."""
+    """Build the replica of this job. Answered by `Prepared` or `Failure`.
+
+    layout: the master's, where workers bring their own arrays and it has weights already.
+    """
 
     job: Description
+    layout: Layout | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +62,14 @@ class Cancel:
 
 
 @dataclasses.dataclass(frozen=True)
+class Last:
+    """The run is over, and these are the weights it came to, for as long as nobody changes them."""
+
+    version: int
+    weights: HostArray
+
+
+@dataclasses.dataclass(frozen=True)
 class Note:
     """Something a person wants to know."""
 
@@ -71,7 +84,7 @@ class Exit:
     reason: str
 
 
-Effect = Send | Connect | Prepare | Compute | Cancel | Note | Exit
+Effect = Send | Connect | Prepare | Compute | Cancel | Last | Note | Exit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +97,11 @@ class Prepared:
 
 @dataclasses.dataclass(frozen=True)
 class Contribution:
-    """The outcome of a unit. `vector`: flat, uint8, unchanged until the next unit; None: no weights."""
+    """The outcome of a unit. `vector`: flat, uint8, unchanged until the next unit; None: no weights.
+
+    arrival: of the vector's bytes, where they are still on their way; none are where a descriptor is given,
+    for whoever attaches the vector may read all of it.
+    """
 
     samples: int
     sums: dict[str, list[float]]
@@ -93,6 +110,7 @@ class Contribution:
     layout: Any = None  # of initialise, as plain data
     descriptor: int = NOT_SHARED  # of the segment the vector lies in
     spare: HostArray | None = None  # for the base that was taken
+    arrival: Arrival = HERE
 
 
 @dataclasses.dataclass(frozen=True)

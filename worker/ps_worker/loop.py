@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import zmq
 
@@ -18,14 +19,17 @@ from ps_common import messages as m
 from ps_common import sockets
 from ps_common.arrays import Device
 from ps_common.errors import PeerError
+from ps_common.memory import Memory
 from ps_common.saying import say
 from ps_common.shared_memory import SharedMemory
 from ps_common.signals import WakePipe
 from ps_common.sockets import Socket
 from ps_common.wire import decode, encode
 from ps_worker.computing import Computing
-from ps_worker.effects import Cancel, Compute, Connect, Effect, Exit, Note, Prepare, Send
+from ps_worker.device_copies import close_memory, memory_for
+from ps_worker.effects import Cancel, Compute, Connect, Effect, Exit, Last, Note, Outcome, Prepare, Send
 from ps_worker.machine import Worker
+from ps_worker.replica import Watch
 
 FLUSH_MS = 1000  # for the last messages to leave
 GIVE_UP_S = 1.0  # for a step whose outcome nobody will take
@@ -45,13 +49,37 @@ class Working:
     is_quiet: bool = False
 
 
-class Loop:
-    """Works for one master until the run is over."""
+class Side(Protocol):
+    """Who computes: a thread of its own (`Computing`), or that of a user with a loop of their own."""
 
-    def __init__(self, join: m.Join, working: Working) -> None:
+    watch: Watch
+
+    def begin(self, task: Prepare | Compute) -> None: ...
+    def cancel(self) -> None: ...
+    def take(self) -> list[Outcome]: ...
+    def close(self, timeout_s: float) -> bool: ...
+
+
+class Loop:
+    """Works for one master until the run is over.
+
+    make_side: who computes, given what to call when an outcome is ready, and where vectors lie; None: a
+    thread that computes what the job says. takes_last: whether to leave with what the run has come to.
+    """
+
+    def __init__(
+        self,
+        join: m.Join,
+        working: Working,
+        make_side: Callable[[Callable[[], None], Memory], Side] | None = None,
+        takes_last: bool = False,
+    ) -> None:
+        self.last: Last | None = None
         self._working = working
         now = time.monotonic()
-        self._memory = SharedMemory()
+        working.device.use()  # by this thread, too: it hands on to the device what comes
+        self._shared = SharedMemory()
+        self._memory = memory_for(working.device, self._shared, self._tell_not_pinned)
         self._machine = Worker(
             dataclasses.replace(join, place=self._memory.place),
             now,
@@ -59,11 +87,11 @@ class Loop:
             working.shutdown_timeout_s,
             log_path(),
             self._memory,
+            takes_last,
         )
         self._wake = WakePipe(working.leave_with)
-        self._computing = Computing(
-            working.device, working.job_target, working.threads, self._wake.wake, self._memory
-        )
+        make_side = make_side or self._make_computing
+        self._computing = make_side(self._wake.wake, self._memory)
         self._context = zmq.Context(io_threads=1)
         # The sender's identity is this incarnation, for the master and for averaging servers.
         self._identity = b"w" + secrets.token_bytes(15)
@@ -73,11 +101,21 @@ class Loop:
         self._exit: Exit | None = None
         self._told = ""  # why memory is not shared
         self._asked_at: float | None = None  # to stop
+        self._gives_up = False  # asked so by another thread, which computes nothing more
 
-    def run(self) -> Exit:
-        """Work until the run is over; close everything, whatever happens."""
+    def _make_computing(self, wake: Callable[[], None], memory: Memory) -> Side:
+        working = self._working
+        return Computing(working.device, working.job_target, working.threads, wake, memory)
+
+    def give_up(self) -> None:
+        """Leave soon, without the unit in hand. May be called from any thread."""
+        self._gives_up = True
+        self._wake.wake()
+
+    def run(self, catches_signals: bool = True) -> Exit:
+        """Work until the run is over; close everything, whatever happens. Only a main thread gets signals."""
         try:
-            with self._wake.catching_signals():
+            with self._wake.catching_signals() if catches_signals else contextlib.nullcontext():
                 self._work()
         finally:
             self._close()
@@ -107,16 +145,21 @@ class Loop:
             if now >= self._machine.next_deadline():
                 self._perform(self._machine.tick(now))
             is_orphan = self._working.leave_with is not None and self._wake.is_orphan
-            if (self._wake.signal is not None or is_orphan) and self._asked_at is None:
+            is_asked = self._wake.signal is not None or is_orphan
+            if (is_asked or self._gives_up) and self._asked_at is None and self._exit is None:
                 self._asked_at = now
-                self._note(Note("asked to stop: leaving after the unit in hand"))
-                self._perform(self._machine.stop(now))
+                if is_asked:
+                    self._note(Note("asked to stop: leaving after the unit in hand"))
+                self._perform(self._machine.stop(now, self._gives_up))
 
     def _tell_why_not_shared(self) -> None:
         """Say once why weights cannot lie in memory that a master on this machine sees."""
-        if self._memory.why_not != self._told:
-            self._told = self._memory.why_not
+        if self._shared.why_not != self._told:
+            self._told = self._shared.why_not
             self._note(Note(f"weights go over the network, not through memory: {self._told}"))
+
+    def _tell_not_pinned(self, why_not: str) -> None:
+        self._note(Note(f"weights are copied to the GPU from memory that is not pinned: {why_not}"))
 
     def _receive(self, socket: Socket, server: int | None = None) -> None:
         """Take one message: to ask for more in vain takes longer than to look at everything again."""
@@ -161,6 +204,9 @@ class Loop:
     def _cancel(self, effect: Cancel) -> None:
         self._computing.cancel()
 
+    def _keep_last(self, effect: Last) -> None:
+        self.last = effect
+
     def _note(self, effect: Note) -> None:
         if not self._working.is_quiet:
             say(f"{self._machine.name}: {effect.text}")
@@ -173,12 +219,14 @@ class Loop:
         spent_s = 0.0 if self._asked_at is None else time.monotonic() - self._asked_at
         is_wanted = self._exit is not None and self._exit.exit_code == 0
         patience_s = self._working.shutdown_timeout_s - spent_s if is_wanted else GIVE_UP_S
-        self._computing.close(timeout_s=max(0.0, patience_s))
+        has_ended = self._computing.close(timeout_s=max(0.0, patience_s))
         for socket in (self._socket, *self._servers):
             socket.close()
         self._context.term()
         self._wake.close()
-        self._memory.close()
+        if has_ended:
+            close_memory(self._memory, self._working.device)
+        self._shared.close()
 
 
 _PERFORM: dict[type, Callable[..., None]] = {
@@ -187,6 +235,7 @@ _PERFORM: dict[type, Callable[..., None]] = {
     Prepare: Loop._begin,
     Compute: Loop._begin,
     Cancel: Loop._cancel,
+    Last: Loop._keep_last,
     Note: Loop._note,
     Exit: Loop._leave,
 }

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from ps_common import messages as m
 from ps_common.errors import LayoutMismatch, MasterUnreachable, PeerError, ProtocolMismatch, TimedOut
 from ps_common.job import Description
+from ps_common.layout import Layout
 from ps_common.memory import Heap, Memory
 from ps_common.wire import checksum
 from ps_worker.effects import (
@@ -22,6 +23,7 @@ from ps_worker.effects import (
     Effect,
     Exit,
     Failure,
+    Last,
     Note,
     Outcome,
     Prepare,
@@ -31,6 +33,8 @@ from ps_worker.effects import (
 from ps_worker.stock import Request, Stock, shard_of
 
 JOIN_RETRY_S = 0.25  # while it is not welcome; then the master says
+DOUBLINGS_MAX = 4  # of that time: who must wait for long asks seldom, and yet finds out what was lost
+LAST_S = 10.0  # how long the weights that a run has come to may take to come
 PATIENCE_S = 3.0  # silence of the master after which the worker says that it waits
 
 
@@ -42,6 +46,7 @@ class State(enum.Enum):
     COMPUTING = "computing"
     SETTLING = "settling"  # has pushed, or reported a failure, and waits for the verdict
     ABANDONING = "abandoning"  # the unit being computed is wanted no more
+    TAKING = "taking"  # the run is over, and the weights that it has come to are coming
     LEFT = "left"
 
 
@@ -50,7 +55,8 @@ class Worker:
 
     join: who it is. master_timeout_s: silence of the master after which it gives up.
     shutdown_timeout_s: how long the unit in hand may take after `stop`. log: where what it says is kept.
-    memory: where the weights of a master on this machine can be seen.
+    memory: where the weights of a master on this machine can be seen. takes_last: whether to leave with the
+    weights that the run has come to.
     """
 
     def __init__(
@@ -61,6 +67,7 @@ class Worker:
         shutdown_timeout_s: float = 30.0,
         log: str = "",
         memory: Memory | None = None,
+        takes_last: bool = False,
     ) -> None:
         self.join = join
         self.state = State.JOINING
@@ -69,6 +76,9 @@ class Worker:
         self._master_timeout_s = master_timeout_s
         self._shutdown_timeout_s = shutdown_timeout_s
         self._log = log
+        self._takes_last = takes_last
+        self._layout: Layout | None = None  # the master's, if the welcome said it
+        self._is_agreed = False  # it is this worker's
         self._effects: list[Effect] = []
         self._welcome: m.Welcome | None = None
         self._job: Description | None = None
@@ -82,8 +92,11 @@ class Worker:
         self._heard_at = now  # of the master
         self._has_complained = False
         self._asked_at = -math.inf
+        self._repeats = 0  # of the last request, since anything came forward
         self._beat_at = -math.inf
+        self._beat_every_s = math.inf  # as the master has told last
         self._leave_by = math.inf  # asked to stop: at the latest then
+        self._end, self._last_version = "", -1  # how the run ended, and what it has come to
         self._spent = {"wait": 0.0, "transfer": 0.0}  # seconds since the last push
         self._since = now  # when the state began
 
@@ -124,6 +137,7 @@ class Worker:
             self._stock.give_back(outcome.spare)
         if isinstance(outcome, Prepared) and self._job and self._job.digest == outcome.job_digest:
             self._stock.adopt(outcome.layout)
+            self._is_agreed = self._layout is not None
         if self.state is State.PREPARING:
             if isinstance(outcome, Failure):
                 if outcome.exit_code in (1, 70):  # the user's code, or ours; anything else says it in a line
@@ -141,8 +155,15 @@ class Worker:
         """Let time pass: beat, ask again, give up."""
         if self.state is State.LEFT:
             return self._take_effects()
+        overslept = now - self.next_deadline()
+        if PATIENCE_S <= overslept < math.inf:  # it was stopped itself: that was no silence of the master
+            self._heard_at += overslept
+            if self.state is State.TAKING:
+                self._leave_by += overslept
         # Compared as next_deadline() adds them: now - asked_at may round to less than was waited.
-        if now >= self._leave_by:
+        if now >= self._leave_by and self.state is State.TAKING:
+            self._leave(now, 0, f"{self._end}; its last weights did not come")
+        elif now >= self._leave_by:
             self._leave(now, 0, "asked to stop; the unit in hand took too long")
         elif now >= self._heard_at + self._master_timeout_s:
             self._give_up(now)
@@ -157,15 +178,17 @@ class Worker:
         """When `tick` wants to be called, unless something comes first."""
         if self.state is State.LEFT:
             return math.inf
-        beat = self._beat_at + (self._welcome.heartbeat_interval_s if self._welcome else math.inf)
+        beat = self._beat_at + self._beat_every_s
         return min(
             self._asked_at + self._retry_s(), beat, self._heard_at + self._master_timeout_s, self._leave_by
         )
 
-    def stop(self, now: float) -> list[Effect]:
-        """Asked to leave: finish the unit in hand, then go."""
-        if self.state in (State.JOINING, State.PREPARING, State.IDLE, State.GATHERING, State.ABANDONING):
+    def stop(self, now: float, gives_up: bool = False) -> list[Effect]:
+        """Asked to leave: finish the unit in hand, then go. gives_up: unless nobody computes it any more."""
+        if self.state not in (State.COMPUTING, State.SETTLING, State.LEFT):
             self._leave(now, 0, "asked to stop")
+        elif self.state is State.COMPUTING and gives_up:
+            self._leave(now, 0, "asked to stop; the unit in hand is given up")
         elif self.state is not State.LEFT:
             self._leave_by = now + self._shutdown_timeout_s
         return self._take_effects()
@@ -182,12 +205,14 @@ class Worker:
             return
         try:
             job = Description.from_plain(message.job)
+            self._layout = None if message.layout is None else Layout.from_plain(message.layout)
         except PeerError as error:  # the same would come again
             self._leave(now, ProtocolMismatch.exit_code, f"the master's job cannot be read: {error}")
             return
+        self._beat_every_s = message.heartbeat_interval_s
         self._last_lease = message.lease  # what was in hand is given up
         self._welcome, self._job, self.name = message, job, message.worker
-        self._stock.begin(message, job)
+        self._stock.begin(message, job, self._layout)
         self._effects.append(Connect(message.servers))
         self._effects.append(Note(f"joined run {message.run} as {message.worker}"))
         if self._is_busy:
@@ -214,19 +239,24 @@ class Worker:
         if lease.lease <= self._last_lease or self.state not in (State.IDLE, State.SETTLING) or self._is_busy:
             return  # once more, or of a term gone by
         self._check_lease(lease)
+        layout = self._stock.layout
+        fits = lease.kind == "initialise" or (layout is not None and lease.layout_digest == layout.digest)
+        if not fits and self._job is not None and self._job.own_loop is not None:
+            self._enter(State.JOINING, now)  # the welcome says what the master's layout is
+            return
         if self._leave_by < math.inf:
             self._leave(now, 0, "asked to stop")
             return
         self._outcome, self._sent = None, 0
         self._lease, self._last_lease = lease, lease.lease
-        layout = self._stock.layout
-        if lease.kind != "initialise" and (layout is None or lease.layout_digest != layout.digest):
+        if not fits:
             self._enter(State.COMPUTING, now)
             text = (
                 "the master's layout is not this job's here; start every worker from the same job and version"
             )
             self._on_outcome(Failure(f"LayoutMismatch: {text}", "", LayoutMismatch.exit_code), lease, now)
             return
+        self._is_agreed = lease.kind != "initialise"
         why_not = self._stock.want(lease)
         if why_not:
             self._effects.append(Note(f"weights come over the network, not through memory: {why_not}"))
@@ -240,8 +270,11 @@ class Worker:
             return
         if not self._stock.take_weights(message, payloads, server):
             return
+        self._wait_anew(now)
         if self.state is State.GATHERING:
             self._advance(now)
+        elif self.state is State.TAKING:
+            self._take_last(now, self._stock.ask())
         else:
             self._ask(self._stock.ask_ahead())
 
@@ -253,7 +286,7 @@ class Worker:
         self, message: m.Grant, payloads: Sequence[memoryview], now: float, server: int | None = None
     ) -> None:
         if self.state is State.SETTLING and self._lease is not None and message.lease == self._lease.lease:
-            self._asked_at = now
+            self._wait_anew(now)
             self._send_chunks(message.chunks, server)
             if message.is_last:
                 self._ask(self._stock.ask_ahead(self._lease.version + 1))
@@ -268,12 +301,32 @@ class Worker:
             self._enter(State.IDLE, now, is_known=message.counted)
 
     def _on_alive(self, message: m.Alive, payloads: Sequence[memoryview], now: float) -> None:
+        self._beat_every_s = message.heartbeat_interval_s
         if self._welcome is not None and message.term > self._welcome.term:
             self._on_rejoin(m.Rejoin(), (), now)  # the welcome was of a term gone by
 
     def _on_stop(self, message: m.Stop, payloads: Sequence[memoryview], now: float) -> None:
+        if self.state is State.TAKING:
+            return
+        if self._takes_last and self._is_agreed and message.exit_code == 0 and message.version >= 0:
+            if self.state is State.COMPUTING:
+                self._effects.append(Cancel())
+            self._end, self._last_version, self._leave_by = message.reason, message.version, now + LAST_S
+            self._enter(State.TAKING, now)
+            self._wait_anew(now)
+            self._take_last(now, self._stock.want_last(message.version))
+            return
         self._effects.append(Send(m.Leave("the run failed" if message.exit_code else message.reason[:1000])))
         self._exit(message.exit_code, message.reason)
+
+    def _take_last(self, now: float, requests: Sequence[Request]) -> None:
+        """More of the weights that the run has come to is here: ask for the rest, or leave with them."""
+        weights = self._stock.last
+        if weights is None:
+            self._ask(requests)
+        else:
+            self._effects.append(Last(self._last_version, weights))
+            self._leave(now, 0, self._end)
 
     # -- the unit in hand -----------------------------------------------------------------------------
 
@@ -293,7 +346,7 @@ class Worker:
             self._compute(self._stock.task())
             self._enter(State.COMPUTING, now)
         else:
-            self._asked_at = now
+            self._wait_anew(now)
             self._ask(self._stock.ask())
 
     def _on_outcome(self, outcome: Outcome, lease: m.Lease, now: float) -> None:
@@ -328,11 +381,13 @@ class Worker:
             self._send_chunks(range(min(lease.grant, len(self._stock.spans[0]))), None)
 
     def _send_chunks(self, chunks: Sequence[int], server: int | None) -> None:
-        vector = self._outcome.vector if self._outcome else None
-        if vector is None or self._lease is None:
+        outcome = self._outcome
+        vector = outcome.vector if outcome else None
+        if outcome is None or vector is None or self._lease is None:
             return
         for index in chunks:
             span = self._stock.span(server, index)
+            outcome.arrival.wait(span.stop)
             part = vector[span.start : span.stop]
             chunk = m.Chunk(self._lease.lease, index, checksum(part.data))
             self._effects.append(Send(chunk, (part,), server))
@@ -342,7 +397,7 @@ class Worker:
     # -- time -----------------------------------------------------------------------------------------
 
     def _beat(self, now: float) -> None:
-        if self._welcome is None or now < self._beat_at + self._welcome.heartbeat_interval_s:
+        if self._welcome is None or now < self._beat_at + self._beat_every_s:
             return
         self._beat_at = now
         if self.state is not State.JOINING:
@@ -354,19 +409,20 @@ class Worker:
             self._effects.append(Send(m.Heartbeat(lease, self._stock.pieces + steps + self._sent)))
 
     def _ask_again(self, now: float) -> None:
-        """The last request has had no answer for a while: make it again."""
-        self._asked_at = now
+        """The last request has had no answer for a while: make it again, and wait twice as long for that."""
+        self._asked_at, self._repeats = now, min(self._repeats + 1, DOUBLINGS_MAX)
         if self.state is State.JOINING:
             self._send(self.join, now)
         elif self.state is State.IDLE:
             self._send(m.Ready(self._stock.version, self._last_lease), now)
-        elif self.state is State.GATHERING:
+        elif self.state in (State.GATHERING, State.TAKING):
             self._ask(self._stock.ask_again())
         elif self.state is State.SETTLING and self._said is not None:
             self._send(self._said, now)
 
     def _complain(self, silence: float) -> None:
-        if silence >= PATIENCE_S and not self._has_complained:
+        expected_s = 0.0 if self._welcome is None else self._beat_every_s
+        if silence >= max(PATIENCE_S, 2 * expected_s) and not self._has_complained:
             self._has_complained = True
             left = self._master_timeout_s - silence
             heard = f"nothing heard of the master for {silence:.0f} s ({self.state.value})"
@@ -387,7 +443,11 @@ class Worker:
     def _retry_s(self) -> float:
         if self._welcome is None or self.state is State.JOINING:
             return JOIN_RETRY_S
-        return self._welcome.retry_s
+        return self._welcome.retry_s * (1 << self._repeats)
+
+    def _wait_anew(self, now: float) -> None:
+        """Something has come forward: what is still to come has its time from now on."""
+        self._asked_at, self._repeats = now, 0
 
     # -- small things ---------------------------------------------------------------------------------
 
@@ -399,7 +459,7 @@ class Worker:
         kind = _TIME_OF.get(self.state)
         if kind is not None:
             self._spent[kind] += now - self._since
-        self.state, self._since = state, now
+        self.state, self._since, self._repeats = state, now, 0
         if state is not State.SETTLING:
             self._said = None
         if state is State.IDLE:
@@ -407,7 +467,7 @@ class Worker:
             if self._leave_by < math.inf:
                 self._leave(now, 0, "asked to stop")
             elif self._stock.layout is None and self._job is not None:
-                self._compute(Prepare(self._job))
+                self._compute(Prepare(self._job, self._layout))
                 self._enter(State.PREPARING, now)
             elif is_known:
                 self._asked_at = now

@@ -7,18 +7,24 @@ from typing import Any
 import numpy.typing as npt
 
 from ps_common import weights_file
-from ps_common.arrays import Array, Device, device, to_device, to_host
+from ps_common.arrays import Array, Device, HostArray, device, to_device, to_host
 from ps_common.errors import CheckpointError, PeerError, ShapeMismatch, UsageError
 from ps_common.job import Description
+from ps_common.layout import Layout
+from ps_common.own_model import trains_itself
 from ps_common.vocabulary import from_plain, has_own_code
 from ps_worker import nn
+from ps_worker.own_arrays import OwnArrays
 
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """A model with its weights. `metrics`: of its last evaluation; `job`: what it was trained by."""
+    """A model with its weights. `metrics`: of its last evaluation; `job`: what it was trained by.
 
-    network: nn.Network
+    network: None where a class of the user's own was trained, which computes by itself.
+    """
+
+    network: nn.Network | None
     weights: dict[str, Array]
     metrics: dict[str, float]
     job: Description
@@ -27,8 +33,13 @@ class Model:
     def predict(self, x: npt.ArrayLike) -> Array:
         """The output, NumPy of shape (n, *output_shape), for a batch `x` of shape (n, *input_shape).
 
-        Raises `ShapeMismatch` for samples of another shape.
+        Raises `ShapeMismatch` for samples of another shape, `UsageError` where there is no network.
         """
+        if self.network is None:
+            raise UsageError(
+                "this model is a class of the user's own, which alone knows how to predict; fill one with "
+                "these weights: load(path, model=...)"
+            )
         batch = self.device.xp.asarray(x)
         if batch.shape[1:] != self.network.input_shape or batch.ndim == 0:
             raise ShapeMismatch(
@@ -38,11 +49,12 @@ class Model:
         return to_host(self.network.predict(batch))
 
 
-def load(path: str | Path, model: nn.Layer | None = None, device_name: str = "cpu") -> Model:
+def load(path: str | Path, model: Any = None, device_name: str = "cpu") -> Model:
     """The model in a file that `--out` wrote.
 
-    model: needed where it holds layers of your own, for a file carries no code. Raises `CheckpointError`
-    for a damaged file or one whose weights do not fit.
+    model: the layers, needed where some are your own, for a file carries no code; or an object of the
+    class of your own that was trained, to be filled with the weights. Raises `CheckpointError` for a damaged
+    file or one whose weights do not fit.
 
         model = paramserver.load("mnist_mlp.safetensors")
         labels = model.predict(images).argmax(axis=1)
@@ -50,6 +62,13 @@ def load(path: str | Path, model: nn.Layer | None = None, device_name: str = "cp
     layout, vector, meaning = weights_file.read(Path(path))
     try:
         job = Description.from_plain(meaning["job"])
+        if job.own_loop is not None:
+            raise CheckpointError(
+                f"{path} holds the arrays of a loop of your own; safetensors.numpy.load_file reads them"
+            )
+        if job.loss is None:
+            weights = _own_weights(path, layout, vector, model)
+            return Model(None, weights, meaning.get("metrics", {}), job, device("cpu"))
         if model is None:
             if has_own_code(job.model):
                 raise CheckpointError(
@@ -75,3 +94,27 @@ def load(path: str | Path, model: nn.Layer | None = None, device_name: str = "cp
     except ValueError as error:
         raise CheckpointError(f"the weights in {path} do not fit its model: {error}") from error
     return Model(network, weights, meaning.get("metrics", {}), job, place)
+
+
+def _own_weights(path: str | Path, layout: Layout, vector: HostArray, model: Any) -> dict[str, Array]:
+    """The arrays of a class of the user's own by name; an object of it, if given, is filled with them."""
+    weights = {**layout.views(vector, "weight"), **layout.views(vector, "buffer")}
+    if model is None:
+        return weights
+    if not trains_itself(model):
+        raise CheckpointError(f"{path} is of a class with train(batch), not of a model like {model!r}")
+    arrays = OwnArrays(model)
+    here = {name: (e.shape, e.dtype) for name, e in arrays.entries.items() if e.role != "slot"}
+    there = {name: (value.shape, value.dtype.name) for name, value in weights.items()}
+    for name in sorted(here.keys() | there.keys()):
+        if here.get(name) != there.get(name):
+            raise CheckpointError(
+                f"{path} does not fit {type(model).__name__}: {name} is {_said(there.get(name))} in the file "
+                f"and {_said(here.get(name))} in the object"
+            )
+    arrays.write(weights)
+    return weights
+
+
+def _said(array: tuple[tuple[int, ...], str] | None) -> str:
+    return "absent" if array is None else f"{array[0]} {array[1]}"

@@ -5,28 +5,33 @@ its randomness derives. The replica keeps nothing from one unit to the next but 
 (and the optimizer's slots, where the plan says "local").
 """
 
+import contextlib
 import dataclasses
 import functools
-import math
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from ps_common.arrays import Array, Device, HostArray, to_device, to_host
+from ps_common.arrays import Array, Device, HostArray
 from ps_common.errors import DataError
 from ps_common.job import Description
 from ps_common.layout import Entry, Layout
-from ps_common.memory import Heap, Memory
+from ps_common.memory import Memory
+from ps_common.messages import NOT_SHARED
 from ps_common.seeds import Purpose, generator
-from ps_common.shards import shuffled
 from ps_common.vocabulary import from_plain
 from ps_worker import nn
+from ps_worker.arrival import Arrival
+from ps_worker.device_copies import Copies, copies_for
 from ps_worker.effects import Contribution
+from ps_worker.nn.inputs import WrongNumber
 from ps_worker.rows import ShardRows
+from ps_worker.units import Order, require_finite
 
 BINDINGS_MAX = 4  # two slots, and two more that take turns with them
+EVALUATED_AT_ONCE = 64  # samples, or a batch if that is more: of a few MiB of words a model makes gigabytes
 SLOT = "optimizer."  # how an optimizer's slots are called in the layout
 
 
@@ -83,7 +88,7 @@ class Replica:
 
     vector: the flat vector on the device, weights first, then the averaged slots (see `Layout`).
     memory: where its vectors on the host lie. There are up to two, the slots, so that one can be computed in
-    while the other is lent; on the CPU `vector` is one of them.
+    while the other is lent; on the CPU `vector` is one of them. `Copies` knows the way to a GPU and back.
     """
 
     def __init__(
@@ -91,23 +96,23 @@ class Replica:
     ) -> None:
         self.job = job
         self._parts = parts
-        self._device = device
+        self._xp = device.xp
         self._watch = watch
-        x = job.train.fields[0]
-        self._network = nn.Network(parts.model, parts.loss, parts.regularizer, x.shape, job.plan.dtype)
-        self.layout = Layout(self._entries())
-        self._memory: Memory = memory or Heap()
+        self._network = network_of(job, parts)
+        self.layout = layout_of(job, parts, self._network)
+        self._copies: Copies = copies_for(device, memory)
+        self._memory = self._copies.memory
         self._hosts: dict[int, HostArray] = {}  # by slot
         self._host = self._host_of(0)
-        self.vector = self._host if device.index is None else to_device(self._host, device)
+        self.vector = self._copies.vector(self._host)
         self._bindings: list[Binding] = []  # of the vectors used last
         (self._weights,) = self.layout.run_views(self.vector, "weight")
         self._gradient = device.xp.zeros_like(self._weights)
         self._scratch = nn.scratch_for(self._weights)
+        self._optimizer = parts.optimizer.decaying(self._network.decayed)
         self._own_slots = self._new_slots() if job.plan.optimizer_state != "average" else {}
         self._slots_of: dict[int, dict[str, Array]] = {}  # by shard, where they are local
-        self._ordered = (-1, -1)  # epoch and shard of the order that was made last
-        self._last_order: npt.NDArray[np.int64] = np.empty(0, np.int64)
+        self._order = Order(job)
         self._bind()
 
     def use(self, slot: int, vector: HostArray | None = None) -> HostArray | None:
@@ -115,16 +120,20 @@ class Replica:
 
         Returns what was there.
         """
+        self._copies.settle()
         before = None
         if vector is not None:
             before, self._hosts[slot] = self._hosts.get(slot), vector
-        host = self._host_of(slot)
-        if host is not self._host:
-            self._host = host
-            if self._device.index is None:
-                self.vector = host
-                self._bind()
+        self._host = self._host_of(slot)
+        computed_in = self._copies.vector(self._host)
+        if computed_in is not self.vector:
+            self.vector = computed_in
+            self._bind()
         return before
+
+    def settle(self) -> None:
+        """Come back when nothing is written to the host's vectors any more."""
+        self._copies.settle()
 
     def initialise(self) -> Contribution:
         """The unit "initialise": the first weights, from the seed."""
@@ -132,7 +141,8 @@ class Replica:
         self.vector[...] = 0
         views = self.layout.views(self.vector)
         self._network.initialise(views, generator(self.job.seed, Purpose.INITIALISE))
-        return self._contribution(0, {}, began, layout=self.layout.to_plain())
+        arrival = self._copies.store(self._host)
+        return self._contribution(0, {}, began, arrival, layout=self.layout.to_plain())
 
     def train(self, base: HostArray | None, rows: ShardRows, round_: int, shard: int) -> Contribution:
         """The unit (round, shard): the plan's local steps from `base` on the shard's next batches.
@@ -141,62 +151,76 @@ class Replica:
         Raises `DataError` for a loss or a metric that is no number.
         """
         began = time.perf_counter()
-        job, schedule = self.job, self.job.schedule
-        slots = self._begin(base, shard)
-        positions = schedule.positions(round_, shard)
-        chosen = self._order(schedule.epoch(round_), shard)[positions.start : positions.stop]
+        job = self.job
+        self._begin(base, shard)
+        chosen = self._order.of(round_, shard)
         context = UnitContext(job.seed, round_, shard)
         sums = Sums(self._parts.metrics if job.test is None else ())
-        for first in range(0, len(chosen), job.plan.batch_size):
-            x, y = self._to_device(rows.take(chosen[first : first + job.plan.batch_size]))
-            loss_sum, output = self._network.train_step(x, y, context)
-            self._parts.optimizer.step(self._weights, self._gradient, slots, self._scratch)
-            sums.add(loss_sum, output, y)
-            self._watch.step += 1
-            if self._watch.is_cancelled:
-                break
-        values = sums.values()
+        first = round_ * job.plan.local_steps  # step of the run: a learning rate follows it
+        with contextlib.closing(rows.batches(chosen, job.plan.batch_size)) as batches:
+            for number, batch in enumerate(batches, first):
+                x, y = self._copies.fields(batch)
+                loss_sum, output = self.step(x, y, context, number)
+                sums.add(loss_sum, output, y)
+                self._watch.step += 1
+                if self._watch.is_cancelled:
+                    break
+        arrival = self._copies.store(self._host)
+        values = sums.values(self._copies)
         self._require_finite(values, f"round {round_}, shard {shard}")
         if job.plan.optimizer_state == "local":
-            self._slots_of[shard] = {name: slot.copy() for name, slot in slots.items()}
-        return self._contribution(len(chosen), values, began)
+            self._slots_of[shard] = {name: slot.copy() for name, slot in self._slots.items()}
+        return self._contribution(len(chosen), values, began, arrival)
+
+    def step(self, x: Array, y: Array, context: nn.Context, number: int = 0) -> tuple[Array, Array]:
+        """Step `number` of the run, on a batch that lies on the device: the sum of losses, and the output."""
+        loss_sum, output = self._network.train_step(x, y, context)
+        self._optimizer.at(number).step(self._weights, self._gradient, self._slots, self._scratch)
+        return loss_sum, output
 
     def evaluate(self, base: HostArray | None, rows: ShardRows, shard: int) -> Contribution:
         """The unit that evaluates `base` on all rows of a test shard."""
         began = time.perf_counter()
-        self._load(base)
+        self._copies.load(base, self._host)
         sums = Sums(self._parts.metrics)
-        for _, block in rows.blocks():
-            x, y = self._to_device(block)
-            loss_sum, output = self._network.evaluate(x, y)
-            sums.add(loss_sum, output, y)
-            self._watch.step += 1
-            if self._watch.is_cancelled:
-                break
-        values = sums.values()
+        at_once = max(self.job.plan.batch_size, EVALUATED_AT_ONCE)
+        with contextlib.closing(rows.blocks(at_once)) as blocks:
+            for _, block in blocks:
+                x, y = self._copies.fields(block)
+                loss_sum, output = self._network.evaluate(x, y)
+                sums.add(loss_sum, output, y)
+                self._watch.step += 1
+                if self._watch.is_cancelled:
+                    break
+        self._copies.keep(base, self._host)
+        values = sums.values(self._copies)
         self._require_finite(values, f"test shard {shard}")
         return Contribution(rows.size, values, time.perf_counter() - began)
 
     def check(self, split: str, shard: int, rows: ShardRows) -> None:
-        """Raise `DataError` naming the first sample of a shard whose target the loss cannot take."""
-        for first, (_, targets) in rows.blocks():
-            where = f"{split} data, shard {shard}" + (f", from sample {first} on" if first else "")
-            self._parts.loss.check_targets(targets, self._network.output_shape, where)
+        """Raise `DataError` naming the first sample of a shard that the model or the loss cannot take."""
+        with contextlib.closing(rows.blocks()) as blocks:
+            for first, (inputs, targets) in blocks:
+                where = f"{split} data, shard {shard}" + (f", from sample {first} on" if first else "")
+                with self._named(split, shard, first, field=0):
+                    self._parts.model.check_inputs(inputs, where)
+                with self._named(split, shard, first, field=1):
+                    self._parts.loss.check_targets(targets, self._network.output_shape, where)
 
-    def _entries(self) -> list[Entry]:
-        dtype = self.job.plan.dtype
-        specification = self._network.specification()
-        entries = [
-            Entry(n, p.shape, dtype, "weight" if p.trained else "buffer") for n, p in specification.items()
-        ]
-        if self.job.plan.optimizer_state == "average":
-            trained = sum(entry.size for entry in entries if entry.role == "weight")
-            slots = self._parts.optimizer.slots(trained)
-            entries += [Entry(SLOT + name, shape, dtype, "slot") for name, shape in slots.items()]
-        return entries
+    @contextlib.contextmanager
+    def _named(self, split: str, shard: int, first: int, field: int) -> Iterator[None]:
+        """Say of a wrong number, in samples from `first` on, which row of the data set and column it is."""
+        try:
+            yield
+        except WrongNumber as error:
+            data, shards = self.job.split(split)
+            column = None if error.at is None else data.column(field, error.at)
+            of = "" if column is None else f", column {column!r}"
+            row = shards.row(shard, first + error.sample)
+            raise DataError(f"{error} (row {row} of the data, from 0{of})") from error
 
     def _new_slots(self) -> dict[str, Array]:
-        xp, dtype = self._device.xp, self.job.plan.dtype
+        xp, dtype = self._xp, self.job.plan.dtype
         shapes = self._parts.optimizer.slots(self._weights.size)
         return {name: xp.zeros(shape, dtype) for name, shape in shapes.items()}
 
@@ -218,7 +242,8 @@ class Replica:
             if entry.role == "weight":
                 gradients[entry.name] = self._gradient[at : at + entry.size].reshape(entry.shape)
                 at += entry.size
-        bound = self._network.bind({name: views[name] for name in names}, gradients)
+        flat = (weights, self._gradient)
+        bound = self._network.bind({name: views[name] for name in names}, gradients, flat)
         slots = {n.removeprefix(SLOT): view for n, view in views.items() if n not in names}
         return Binding(self.vector, weights, bound, slots or self._own_slots)
 
@@ -227,48 +252,50 @@ class Replica:
             self._hosts[slot] = self._memory.allocate(self.layout.nbytes)
         return self._hosts[slot]
 
-    def _load(self, base: HostArray | None) -> None:
-        if base is not None:
-            self._host[...] = base  # the slot holds what the unit begins with; on the CPU it is the vector
-        if self._device.index is not None:
-            self.vector[...] = to_device(self._host, self._device)
-
-    def _begin(self, base: HostArray | None, shard: int) -> dict[str, Array]:
-        """Load the canonical weights; return the optimizer's slots as the plan wants them."""
-        self._load(base)
+    def _begin(self, base: HostArray | None, shard: int) -> None:
+        """Load the canonical weights, and have the optimizer's slots as the plan wants them."""
+        self._copies.load(base, self._host)
         kept = self._slots_of.get(shard, {})
         for name, slot in self._own_slots.items():
             slot[...] = kept.get(name, 0)
-        return self._slots
-
-    def _to_device(self, fields: tuple[HostArray, ...]) -> tuple[Array, Array]:
-        x, y = (to_device(field, self._device) for field in fields)
-        return x, y
 
     def _contribution(
-        self, samples: int, sums: dict[str, list[float]], began: float, layout: Any = None
+        self,
+        samples: int,
+        sums: dict[str, list[float]],
+        began: float,
+        arrival: Arrival,
+        layout: Any = None,
     ) -> Contribution:
-        if self._device.index is not None:
-            to_host(self.vector, out=self._host)
         descriptor = self._memory.descriptor(self._host)
-        return Contribution(samples, sums, time.perf_counter() - began, self._host, layout, descriptor)
-
-    def _order(self, epoch: int, shard: int) -> npt.NDArray[np.int64]:
-        """The epoch's order of a shard: made once an epoch, where units of one shard follow each other."""
-        if self._ordered != (epoch, shard):
-            size = self.job.schedule.shards.size(shard)
-            self._ordered, self._last_order = (epoch, shard), shuffled(self.job.seed, epoch, shard, size)
-        return self._last_order
+        if descriptor != NOT_SHARED:
+            arrival.wait()  # the master may read all of it at once
+        spent_s = time.perf_counter() - began
+        return Contribution(samples, sums, spent_s, self._host, layout, descriptor, arrival=arrival)
 
     def _require_finite(self, sums: dict[str, list[float]], where: str) -> None:
-        if self._watch.is_cancelled:
-            return
-        for name, values in sums.items():
-            if not all(map(math.isfinite, values)):
-                raise DataError(
-                    f"the {name} became {values[0] / (values[-1] or 1)} in {where}; the learning rate may be "
-                    "too high or the data may hold NaN or infinity"
-                )
+        if not self._watch.is_cancelled:
+            require_finite(sums, where)
+
+
+def network_of(job: Description, parts: Parts) -> nn.Network:
+    """The model of a job, with its loss."""
+    x = job.train.fields[0]
+    plan = job.plan
+    return nn.Network(parts.model, parts.loss, parts.regularizer, x.shape, plan.dtype, plan.precision)
+
+
+def layout_of(job: Description, parts: Parts, network: nn.Network) -> Layout:
+    """What is averaged: the network's parameters, and the optimizer's slots where the plan says so."""
+    dtype, specification = job.plan.dtype, network.specification()
+    entries = [
+        Entry(n, p.shape, dtype, "weight" if p.trained else "buffer") for n, p in specification.items()
+    ]
+    if job.plan.optimizer_state == "average":
+        trained = sum(entry.size for entry in entries if entry.role == "weight")
+        slots = parts.optimizer.slots(trained)
+        entries += [Entry(SLOT + name, shape, dtype, "slot") for name, shape in slots.items()]
+    return Layout(entries)
 
 
 class Sums:
@@ -285,9 +312,10 @@ class Sums:
         for metric in self._metrics:
             self._add(metric.name, metric.sums(output, target))
 
-    def values(self) -> dict[str, list[float]]:
-        """Numerator and denominator by name."""
-        values = {name: [float(part) for part in parts] for name, parts in self._totals.items()}
+    def values(self, copies: Copies) -> dict[str, list[float]]:
+        """By name, those of a ratio as numerator and denominator: waits for what was computed."""
+        numbers = iter(copies.numbers([part for parts in self._totals.values() for part in parts]))
+        values = {name: [n for _ in parts for n in next(numbers)] for name, parts in self._totals.items()}
         values["loss"].append(float(self._samples))
         return values
 

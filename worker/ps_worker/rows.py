@@ -1,7 +1,8 @@
 """The rows of one shard, for a replica to take batches from: held in memory, or read from files as needed."""
 
 import abc
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Generator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -23,11 +24,29 @@ class ShardRows(abc.ABC):
     def take(self, indices: npt.NDArray[np.int64]) -> tuple[HostArray, ...]:
         """The samples of these numbers, in this order: one array of shape (n, ...) a field."""
 
-    def blocks(self) -> Iterator[tuple[int, tuple[HostArray, ...]]]:
-        """All samples in order, in blocks of a few MiB, each with the number of its first sample."""
+    def batches(
+        self, indices: npt.NDArray[np.int64], batch_size: int
+    ) -> Generator[tuple[HostArray, ...], None, None]:
+        """The samples of these numbers, `batch_size` at a time, the last may be smaller. Close it after."""
+        parts = [indices[first : first + batch_size] for first in range(0, len(indices), batch_size)]
+        return self._takes(parts)
+
+    def blocks(self, samples: int | None = None) -> Generator[tuple[int, tuple[HostArray, ...]], None, None]:
+        """All samples in order, each block with the number of its first one. Close it after.
+
+        samples: the most in a block, which is of a few MiB at most in any case.
+        """
         step = max(1, AT_ONCE_BYTES // max(1, self.sample_bytes))
-        for first in range(0, self.size, step):
-            yield first, self.take(np.arange(first, min(first + step, self.size)))
+        step = min(step, samples or step)
+        firsts = range(0, self.size, step)
+        parts = [np.arange(first, min(first + step, self.size)) for first in firsts]
+        with contextlib.closing(self._takes(parts)) as blocks:
+            yield from zip(firsts, blocks, strict=True)
+
+    def _takes(self, parts: Sequence[npt.NDArray[np.int64]]) -> Generator[tuple[HostArray, ...], None, None]:
+        """`take` of each part, in order."""
+        for part in parts:
+            yield self.take(part)
 
 
 class HeldRows(ShardRows):

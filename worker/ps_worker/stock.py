@@ -60,12 +60,15 @@ class Stock:
         self._shard: Rows = ()  # the shard that is coming
         self._rows = NOTHING
 
-    def begin(self, welcome: m.Welcome, job: Description) -> None:
-        """A master has said welcome. What is here of another job, or another start, is of no use."""
+    def begin(self, welcome: m.Welcome, job: Description, layout: Layout | None = None) -> None:
+        """A master has said welcome. What is here of another job, or another start, is of no use.
+
+        layout: the master's, if it is known; a replica with another one is of no use, either.
+        """
         before = self._welcome
         if before is None or (before.run, before.term) != (welcome.run, welcome.term):
             self.version = -1
-        if self._job is None or self._job.digest != job.digest:
+        if self._job is None or self._job.digest != job.digest or layout not in (None, self.layout):
             self.layout, self._base, self.version = None, None, -1
             self._data.clear()
         self._welcome, self._job, self._pulling, self._source = welcome, job, -1, None
@@ -91,6 +94,22 @@ class Stock:
         why_not = self._want_weights(lease)
         self._want_rows(shard_of(lease))
         return why_not
+
+    def want_last(self, version: int) -> list[Request]:
+        """Find what the run has come to; requests for it."""
+        self._lease, self._rows = None, NOTHING
+        if self._base is None and self.layout is not None:
+            self._base = self.layout.empty()
+        if version == self.version:
+            self._weights = ()
+        elif version != self._pulling:
+            self._begin_pulling(version, 0)
+        return self.ask()
+
+    @property
+    def last(self) -> HostArray | None:
+        """What `want_last` wanted, once it is all here."""
+        return self._base if self.is_complete else None
 
     @property
     def is_complete(self) -> bool:
@@ -161,7 +180,7 @@ class Stock:
         if not self._weights or not self._weights[server or 0].take(message.index):
             return False
         self.pieces += 1
-        self._base[span.start : span.stop] = np.frombuffer(payload, np.uint8)
+        self._memory.fill(self._base, span.start, np.frombuffer(payload, np.uint8))
         return True
 
     def take_rows(self, message: m.Rows, payloads: Sequence[memoryview]) -> bool:
@@ -193,7 +212,7 @@ class Stock:
             self._source, self._pulling = self._shared[lease.descriptor], -1
             return ""
         if self._base is None:
-            self._base = self.layout.empty()
+            self._base = self._memory.private(self.layout.nbytes)
         self._source = self._base
         if lease.version == self._pulling:
             self._weights = coming

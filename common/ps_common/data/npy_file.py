@@ -52,7 +52,7 @@ def npy(x_path: StrPath, y_path: StrPath | None = None) -> Source:
         "y_path": None if y_file is None else str(y_file),
     }
     origin = str(x_file) if y_file is None else f"{x_file} and {y_file}"
-    return Columns(_mapped(x_file), None if y_file is None else _mapped(y_file), description, origin)
+    return Columns(mapped(x_file), None if y_file is None else mapped(y_file), description, origin)
 
 
 def read_header(stream: IO[bytes], origin: str) -> NpyHeader:
@@ -101,7 +101,8 @@ def open_file(path: Path) -> IO[bytes]:
         ) from error
 
 
-def _mapped(path: Path) -> HostArray:
+def mapped(path: Path) -> HostArray:
+    """The array in an .npy file, mapped read-only. Raises `DataError` where the file is not whole."""
     with open_file(path) as stream:
         header = read_header(stream, str(path))
         actual = os.fstat(stream.fileno()).st_size

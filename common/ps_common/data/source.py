@@ -12,6 +12,7 @@ import numpy.typing as npt
 import xxhash
 
 from ps_common.arrays import HostArray
+from ps_common.data.progress_bar import progress
 from ps_common.errors import DataError, UsageError
 from ps_common.fields import Field
 from ps_common.vocabulary import Plain
@@ -63,10 +64,12 @@ class Source(abc.ABC):
             rows = np.linspace(0, self.samples - 1, FINGERPRINT_SAMPLES).astype(np.int64)
             rows = np.unique(rows)  # fewer than 1,024 samples of more than 64 KiB each: every row once
         step = max(1, _READ_BYTES // sample_bytes)
-        for start in range(0, len(rows), step):
-            for values in self.read(rows[start : start + step]):
-                little = values.astype(values.dtype.newbyteorder("<"), copy=False)
-                digest.update(little.reshape(-1).view(np.uint8).data)
+        with progress(f"fingerprint of {self.samples} samples", len(rows)) as show:
+            for start in range(0, len(rows), step):
+                for values in self.read(rows[start : start + step]):
+                    little = values.astype(values.dtype.newbyteorder("<"), copy=False)
+                    digest.update(little.reshape(-1).view(np.uint8).data)
+                show(start + step)
         return digest.hexdigest()
 
     def __len__(self) -> int:
@@ -86,7 +89,7 @@ class Columns(Source):
     def __init__(self, x: HostArray, y: HostArray | None, description: dict[str, Plain], origin: str) -> None:
         columns = {"x": x} if y is None else {"x": x, "y": y}
         for name, values in columns.items():
-            _check_column(name, values, origin)
+            check_column(name, values, origin)
         if y is not None and len(x) != len(y):
             raise DataError(
                 f"{origin}: x has {len(x)} samples and y has {len(y)}; every sample needs one row in both"
@@ -134,7 +137,7 @@ def check_seed(seed: object) -> int:
     return int(seed)
 
 
-def _check_column(name: str, values: HostArray, origin: str) -> None:
+def check_column(name: str, values: HostArray, origin: str) -> None:
     if values.dtype.kind not in "biufc":
         raise DataError(
             f"{origin}: {name} has dtype {values.dtype}; a data set holds numbers (bool, int, float or "

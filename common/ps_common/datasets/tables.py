@@ -15,10 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ps_common.arrays import HostArray
+from ps_common.data.progress_bar import progress
 from ps_common.datasets.cache import StrPath, fetch
 from ps_common.datasets.catalogue import entry
 from ps_common.errors import UsageError
 
+_SHOWN_LINES = 1 << 14  # between two movements of the bar
 _Table = dict[str, HostArray]
 
 
@@ -79,13 +81,20 @@ class _Column:
 def _columns(path: Path) -> dict[str, _Column]:
     """The columns of a compressed CSV file by their names."""
     unpack: Any = lzma.open if path.suffix == ".xz" else gzip.open
-    with unpack(path, "rt", encoding="utf-8", newline="") as stream:
+    size = path.stat().st_size
+    with (
+        path.open("rb") as raw,
+        unpack(raw, "rt", encoding="utf-8", newline="") as stream,
+        progress(f"reading {path.name}", size) as show,
+    ):
         rows = csv.reader(stream)
         columns = {name: _Column() for name in next(rows)}
         appends = [column.append for column in columns.values()]
         for row in rows:
             for append, cell in zip(appends, row, strict=True):
                 append(cell)
+            if rows.line_num % _SHOWN_LINES == 0:
+                show(raw.tell())
     return columns
 
 

@@ -19,7 +19,7 @@ def check_number(
     """Raise `UsageError` unless the field of `owner` is a finite number within the bounds given."""
     value = getattr(owner, field)
     bounds = ((">", above), (">=", at_least), ("<", below))
-    wanted = " and ".join(f"{sign} {bound:g}" for sign, bound in bounds if bound is not None)
+    wanted = " and ".join(f"{sign} {bound:g}" for sign, bound in bounds if bound is not None) or "at all"
     number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if (
         not number
@@ -30,8 +30,9 @@ def check_number(
         raise UsageError(f"{type(owner).__name__}: {field} must be a number {wanted}, got {value!r}")
 
 
-def check_count(owner: object, field: str) -> None:
-    """Raise `UsageError` unless the field of `owner` is a whole number of at least 1."""
+def check_count(owner: object, field: str, at_least: int = 1) -> None:
+    """Raise `UsageError` unless the field of `owner` is a whole number of at least so many."""
     value = getattr(owner, field)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise UsageError(f"{type(owner).__name__}: {field} must be a whole number >= 1, got {value!r}")
+    if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
+        name = type(owner).__name__
+        raise UsageError(f"{name}: {field} must be a whole number >= {at_least}, got {value!r}")

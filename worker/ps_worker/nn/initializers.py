@@ -1,4 +1,4 @@
-"""How parameters start: Glorot's and He's rules, zeros and ones.
+"""How parameters start: Glorot's and He's rules, a given deviation, zeros and ones.
 
 Numbers are drawn on the host in float64 and rounded to the network's dtype afterwards, so that a network
 starts alike on every device and in every precision; block by block, which gives the numbers of one draw.
@@ -29,6 +29,11 @@ def he(parameter: Parameter, rng: np.random.Generator, count: int) -> HostArray:
     return rng.normal(0.0, math.sqrt(2 / parameter.fan_in), count)
 
 
+def normal(parameter: Parameter, rng: np.random.Generator, count: int) -> HostArray:
+    """Normal with mean 0 and the parameter's deviation; 0.02 by default: Radford et al. 2018, §4.1."""
+    return rng.normal(0.0, parameter.deviation, count)
+
+
 def zeros(parameter: Parameter, rng: np.random.Generator, count: int) -> HostArray:
     return np.zeros(count)
 
@@ -40,6 +45,7 @@ def ones(parameter: Parameter, rng: np.random.Generator, count: int) -> HostArra
 INITIALIZERS: dict[Init, Callable[[Parameter, np.random.Generator, int], HostArray]] = {
     "xavier": xavier,
     "he": he,
+    "normal": normal,
     "zeros": zeros,
     "ones": ones,
 }

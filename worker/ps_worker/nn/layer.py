@@ -13,13 +13,14 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from ps_common.arrays import Array
+from ps_common.arrays import Array, HostArray
 from ps_common.errors import UsageError
+from ps_worker.nn.inputs import check_finite
 
 Shape = tuple[int, ...]
 """The shape of one sample: no batch axis. `()` is one number."""
 
-Init = Literal["xavier", "he", "zeros", "ones"]
+Init = Literal["xavier", "he", "normal", "zeros", "ones"]
 """How a parameter starts; `Parameter` says what each means."""
 
 Tree = dict[str, "Parameter | Tree"]
@@ -37,6 +38,7 @@ class Parameter:
 
     - `"xavier"`: uniform in ±√(6 / (fan_in + fan_out)), Glorot & Bengio 2010, for tanh and sigmoid;
     - `"he"`: normal with deviation √(2 / fan_in), He et al. 2015, for ReLU;
+    - `"normal"`: normal with the given `deviation`, by default 0.02 as in GPT (Radford et al. 2018, §4.1);
     - `"zeros"`, `"ones"`.
 
     `fan_in` and `fan_out` are how many numbers flow into one output and out of one input. For a matrix
@@ -51,6 +53,7 @@ class Parameter:
     decay: bool = False
     fan_in: int | None = None
     fan_out: int | None = None
+    deviation: float = 0.02
 
     def __post_init__(self) -> None:
         if not all(isinstance(size, int) and size > 0 for size in self.shape):
@@ -97,7 +100,20 @@ class Layer(abc.ABC):
                 return dy * p["scale"]
 
     Write with `xp = ps_common.arrays.xp_of(x)` in place of `numpy` and it runs on the GPU as well.
+
+    With a plan's `precision`, x, dy, g and the trained of p are in half precision, what is not trained in
+    float32. Return y in the dtype of x and dx in that of dy, and take sums over many numbers, squares and
+    other powers of `precision.widened(x)`, which is in float32: numbers of float16 end at 65,504.
     """
+
+    @property
+    def takes_indexes(self) -> bool:
+        """Whether `x` is numbers of rows, classes or words: then a network hands it on as it came.
+
+        Other inputs are cast to the network's dtype, in which large whole numbers are rounded. A layer
+        that takes indexes has no gradient for them: its `backward` returns zeros.
+        """
+        return False
 
     def parameters(self, inputs: Shape) -> Tree:
         """The parameters for samples of this shape; names hold no dot. None by default."""
@@ -106,6 +122,13 @@ class Layer(abc.ABC):
     def output_shape(self, inputs: Shape) -> Shape:
         """The shape of one output. Raises `ShapeMismatch` for inputs this layer cannot take."""
         return inputs
+
+    def check_inputs(self, x: HostArray, where: str) -> None:
+        """Raise `DataError` naming the first sample of which this, as the first layer, can make nothing.
+
+        `where` says which data. By default NaN and infinity are refused.
+        """
+        check_finite(where, x)
 
     @abc.abstractmethod
     def forward(self, x: Array, p: Views, context: Context) -> tuple[Array, Any]:

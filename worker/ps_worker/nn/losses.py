@@ -3,11 +3,15 @@
 A loss gives the sum of the per-sample losses over a batch, so that batches and shards add up exactly to
 their data set, and the gradient of the batch's mean, so that the learning rate means the same for every
 batch size. The sum is a float64 scalar of the output's device: asking for it does not wait for the GPU.
+
+Some numbers may not count: labels to ignore, targets that are missing. The gradient is then that of the mean
+over what counts in the batch, as PyTorch's is, and the sum is that mean times the batch's samples, so that it
+is divided by samples like any other; over several batches it is a mean of means. A batch of which nothing
+counts has the loss 0.
 """
 
 import abc
 import dataclasses
-import math
 
 import numpy as np
 
@@ -17,8 +21,18 @@ from ps_common.fields import Field
 from ps_common.vocabulary import word
 from ps_worker.nn.activations import sigmoid
 from ps_worker.nn.layer import Shape
-from ps_worker.nn.targets import align, check_numbers, check_pairs, check_values
-from ps_worker.nn.totals import total
+from ps_worker.nn.targets import (
+    align,
+    check_label,
+    check_numbers,
+    check_pairs,
+    check_values,
+    difference,
+    missing,
+    present,
+)
+from ps_worker.nn.totals import mean_total, weight_in_mean
+from ps_worker.nn.vectors import rows
 
 
 class Loss(abc.ABC):
@@ -49,23 +63,28 @@ class Loss(abc.ABC):
 class MSE(Loss):
     """Σ (o - t)² / k over the k numbers of a sample's output: as `torch.nn.MSELoss`.
 
-    An output of shape (1,) takes targets of shape () as well.
+    An output of shape (1,) takes targets of shape () as well. With `skip_missing` targets may be NaN, and
+    do not count then: see the top of this file.
     """
 
+    skip_missing: bool = False
+
     def value_and_gradient(self, output: Array, target: Array) -> tuple[Array, Array]:
-        error = output - align(target, output)
-        loss = self._total(error)
-        error *= 2 / max(output.size, 1)
+        error, counted = difference(output, target, self.skip_missing)
+        loss = mean_total(error * error, len(output), counted)
+        error *= 2 * weight_in_mean(error, counted)
         return loss, error
 
     def value(self, output: Array, target: Array) -> Array:
-        return self._total(output - align(target, output))
-
-    def _total(self, error: Array) -> Array:
-        return total(error * error, over=math.prod(error.shape[1:]))
+        error, counted = difference(output, target, self.skip_missing)
+        return mean_total(error * error, len(output), counted)
 
     def check(self, output: Shape, target: Field) -> None:
         check_pairs("MSE", output, target, "make the last layer as wide as the target")
+
+    def check_targets(self, target: HostArray, output: Shape, where: str) -> None:
+        valid = np.isfinite(target) | missing(target, self.skip_missing)
+        check_values(where, target, valid, "MSE needs finite numbers")
 
 
 def log_softmax(x: Array) -> Array:
@@ -81,47 +100,66 @@ def log_softmax(x: Array) -> Array:
 class SoftmaxCrossEntropy(Loss):
     """-log softmax(o)[label], from logits o of shape (classes,) and labels 0 … classes - 1.
 
-    Logits of any size are safe. Labels are integers of any dtype (floats that hold whole numbers will
-    do). The gradient is (softmax(o) - one_hot(label)) / n.
+    Samples may be sequences, or have any more axes: from logits (steps, classes) and labels (steps,) the loss
+    of a sample is the mean over its steps. A label equal to `ignore` does not count, such as that of padding:
+    as `ignore_index` of `torch.nn.CrossEntropyLoss`, see the top of this file. Logits of any size are safe.
+    Labels are integers of any dtype (floats that hold whole numbers will do). The gradient is
+    (softmax(o) - one_hot(label)) / the number of labels in the batch.
     """
 
+    ignore: int | None = None
+
+    def __post_init__(self) -> None:
+        check_label(self, "ignore")
+
     def value_and_gradient(self, output: Array, target: Array) -> tuple[Array, Array]:
-        log_share = log_softmax(output)
-        chosen = self._chosen(output, target)
-        loss = total(-log_share[chosen])
+        log_share = log_softmax(rows(output))
+        chosen, counted = self._chosen(target)
+        each = -log_share[chosen]
         gradient = xp_of(output).exp(log_share)
         gradient[chosen] -= 1
-        gradient *= 1 / max(len(output), 1)
-        return loss, gradient
+        weight = weight_in_mean(each, counted)
+        gradient *= weight if counted is None else weight[:, None]
+        return mean_total(each, len(output), counted), gradient.reshape(output.shape)
 
     def value(self, output: Array, target: Array) -> Array:
-        return total(-log_softmax(output)[self._chosen(output, target)])
+        chosen, counted = self._chosen(target)
+        return mean_total(-log_softmax(rows(output))[chosen], len(output), counted)
 
-    def _chosen(self, output: Array, target: Array) -> tuple[Array, Array]:
-        """The index of each row's label."""
-        return xp_of(output).arange(len(output)), target.astype(np.intp, copy=False)
+    def _chosen(self, target: Array) -> tuple[tuple[Array, Array], Array | None]:
+        """The index of each row's label, and which of these count (None: all)."""
+        xp, labels = xp_of(target), target.reshape(-1).astype(np.intp, copy=False)
+        if self.ignore is None:
+            return (xp.arange(len(labels)), labels), None
+        counted = labels != self.ignore
+        return (xp.arange(len(labels)), xp.where(counted, labels, 0)), counted
 
     def check(self, output: Shape, target: Field) -> None:
         check_numbers("SoftmaxCrossEntropy", target)
-        if target.shape != ():
+        if not output or output[-1] < 2:
             raise ShapeMismatch(
-                f"SoftmaxCrossEntropy takes one label a sample, shape (), got {target}; "
-                "turn one-hot rows into labels with argmax"
-            )
-        if len(output) != 1 or output[0] < 2:
-            raise ShapeMismatch(
-                f"SoftmaxCrossEntropy needs a model whose output is (classes,) with at least 2 classes, "
-                f"the model gives {output} for the labels {target}; "
+                f"SoftmaxCrossEntropy needs a model whose output is (classes,) for each label, with at least "
+                f"2 classes, the model gives {output} for the labels {target}; "
                 "for two classes from one output use SigmoidCrossEntropy"
+            )
+        if target.shape != output[:-1]:
+            same = target.shape == output
+            advice = "turn one-hot rows into labels with argmax" if same else "let both be of the same steps"
+            raise ShapeMismatch(
+                f"SoftmaxCrossEntropy takes one label for each {output[-1:]} of the model's output {output}, "
+                f"shape {output[:-1]}, got {target}; {advice}"
             )
 
     def check_targets(self, target: HostArray, output: Shape, where: str) -> None:
-        valid = (target >= 0) & (target < output[0])
+        classes = output[-1]
+        valid = (target >= 0) & (target < classes)
         if target.dtype.kind == "f":
             valid &= np.floor(target) == target
-        check_values(
-            where, target, valid, f"a model with {output[0]} outputs knows the labels 0 to {output[0] - 1}"
-        )
+        if self.ignore is not None:
+            valid |= target == self.ignore
+        ignored = "" if self.ignore is None else f", and ignores {self.ignore}"
+        wanted = f"a model with {classes} outputs knows the labels 0 to {classes - 1}{ignored}"
+        check_values(where, target, valid, wanted)
 
 
 @word
@@ -131,28 +169,31 @@ class SigmoidCrossEntropy(Loss):
 
     Targets are 0 or 1, or a probability between; as `torch.nn.BCEWithLogitsLoss`. Computed as
     max(o, 0) - o t + log(1 + e^-|o|), so that logits of any size are safe. The gradient is
-    (σ(o) - t) / (n k). An output of shape (1,) takes targets of shape () as well.
+    (σ(o) - t) / (n k). An output of shape (1,) takes targets of shape () as well. With `skip_missing`
+    targets may be NaN, and do not count then: see the top of this file.
     """
 
+    skip_missing: bool = False
+
     def value_and_gradient(self, output: Array, target: Array) -> tuple[Array, Array]:
-        t = align(target, output)
+        t, counted = present(align(target, output), self.skip_missing)
         gradient = sigmoid(output)
         gradient -= t
-        gradient *= 1 / max(output.size, 1)
-        return self._total(output, t), gradient
+        gradient *= weight_in_mean(output, counted)
+        return self._total(output, t, counted), gradient
 
     def value(self, output: Array, target: Array) -> Array:
-        return self._total(output, align(target, output))
+        t, counted = present(align(target, output), self.skip_missing)
+        return self._total(output, t, counted)
 
-    def _total(self, output: Array, t: Array) -> Array:
+    def _total(self, output: Array, t: Array, counted: Array | None) -> Array:
         xp = xp_of(output)
         each = xp.maximum(output, 0) - output * t + xp.log1p(xp.exp(-xp.abs(output)))
-        return total(each, over=math.prod(output.shape[1:]))
+        return mean_total(each, len(output), counted)
 
     def check(self, output: Shape, target: Field) -> None:
         check_pairs("SigmoidCrossEntropy", output, target, "for labels 0 to k - 1 use SoftmaxCrossEntropy")
 
     def check_targets(self, target: HostArray, output: Shape, where: str) -> None:
-        check_values(
-            where, target, (target >= 0) & (target <= 1), "SigmoidCrossEntropy needs 0, 1 or a number between"
-        )
+        valid = (target >= 0) & (target <= 1) | missing(target, self.skip_missing)
+        check_values(where, target, valid, "SigmoidCrossEntropy needs 0, 1 or a number between")

@@ -1,23 +1,31 @@
 """What is reported about a model, as sums that add up over batches and shards.
 
-`sums` gives float64 scalars on the output's device, without waiting for it; the master adds them in shard
-order and divides the totals. So the figure is that of the whole data set, not a mean of means.
+`sums` gives float64 numbers on the output's device, without waiting for it; the master adds them in shard
+order and makes the totals into a figure. So that is of the whole data set, not a mean of means.
 """
 
 import abc
 import dataclasses
+from typing import ClassVar
 
 from ps_common.arrays import Array
 from ps_common.errors import ShapeMismatch
 from ps_common.fields import Field
 from ps_common.vocabulary import word
 from ps_worker.nn.layer import Shape
-from ps_worker.nn.targets import align, check_numbers, check_pairs, pairs_up
+from ps_worker.nn.targets import check_label, check_numbers, check_pairs, difference, pairs_up
 from ps_worker.nn.totals import count, total
 
 
 class Metric(abc.ABC):
-    """A ratio of two sums. Your own is a frozen dataclass with `name` and `sums`."""
+    """A figure made of sums. Your own is a frozen dataclass with `name` and `sums`.
+
+    figure: what the totals are made into, one of `ps_common.figures`: "ratio" of the first to the second,
+    which is at least 0; "root" of that ratio, and "exponential" of it; "area" under the curve from counts.
+    Write `figure = "root"` in your class for another than "ratio".
+    """
+
+    figure: ClassVar[str] = "ratio"
 
     @property
     @abc.abstractmethod
@@ -25,8 +33,11 @@ class Metric(abc.ABC):
         """What it is called in logs and results."""
 
     @abc.abstractmethod
-    def sums(self, output: Array, target: Array) -> tuple[Array, Array]:
-        """Numerator and denominator (at least 0), 0-d float64 arrays that add up over batches."""
+    def sums(self, output: Array, target: Array) -> tuple[Array, ...]:
+        """The numbers that add up over batches: float64 arrays, 0-d or of several.
+
+        For a ratio they are numerator and denominator.
+        """
 
     def check(self, output: Shape, target: Field) -> None:
         """Raise `ShapeMismatch` unless a model with this output can be compared with this target."""
@@ -40,8 +51,14 @@ class Accuracy(Metric):
 
     For labels, shape (), and an output (classes,): whether the largest output is the label's. For targets
     0 or 1 that pair up with logits, (1,) with () or (k,) with (k,): whether the logit is above 0 where
-    the target is above ½.
+    the target is above ½. Of a sequence, (steps,) and (steps, classes), each step is an answer. A label equal
+    to `ignore` is left out, such as that of padding.
     """
+
+    ignore: int | None = None
+
+    def __post_init__(self) -> None:
+        check_label(self, "ignore")
 
     @property
     def name(self) -> str:
@@ -52,7 +69,10 @@ class Accuracy(Metric):
             right = (output > 0) == (target.reshape(output.shape) > 0.5)
         else:
             right = output.argmax(axis=-1) == target
-        return total(right), count(right)
+        if self.ignore is None:
+            return total(right), count(right)
+        counted = (target != self.ignore).reshape(right.shape)
+        return total(right & counted), total(counted)
 
     def check(self, output: Shape, target: Field) -> None:
         check_numbers("Accuracy", target)
@@ -66,15 +86,17 @@ class Accuracy(Metric):
 @word
 @dataclasses.dataclass(frozen=True)
 class MeanSquaredError(Metric):
-    """Σ (o - t)² / N over all N numbers of all outputs."""
+    """Σ (o - t)² / N over all N numbers of all outputs. With `skip_missing` targets of NaN are left out."""
+
+    skip_missing: bool = False
 
     @property
     def name(self) -> str:
         return "mean_squared_error"
 
     def sums(self, output: Array, target: Array) -> tuple[Array, Array]:
-        error = output - align(target, output)
-        return total(error * error), count(error)
+        error, counted = difference(output, target, self.skip_missing)
+        return total(error * error), count(error) if counted is None else total(counted)
 
     def check(self, output: Shape, target: Field) -> None:
         check_pairs("MeanSquaredError", output, target, "for labels use Accuracy")
@@ -83,15 +105,32 @@ class MeanSquaredError(Metric):
 @word
 @dataclasses.dataclass(frozen=True)
 class MeanAbsoluteError(Metric):
-    """Σ |o - t| / N over all N numbers of all outputs."""
+    """Σ |o - t| / N over all N numbers of all outputs. With `skip_missing` targets of NaN are left out."""
+
+    skip_missing: bool = False
 
     @property
     def name(self) -> str:
         return "mean_absolute_error"
 
     def sums(self, output: Array, target: Array) -> tuple[Array, Array]:
-        error = output - align(target, output)
-        return total(abs(error)), count(error)
+        error, counted = difference(output, target, self.skip_missing)
+        return total(abs(error)), count(error) if counted is None else total(counted)
 
     def check(self, output: Shape, target: Field) -> None:
         check_pairs("MeanAbsoluteError", output, target, "for labels use Accuracy")
+
+
+@word
+@dataclasses.dataclass(frozen=True)
+class RMSE(MeanSquaredError):
+    """√(Σ (o - t)² / N) over all N numbers of all outputs: in the unit of the targets."""
+
+    figure: ClassVar[str] = "root"
+
+    @property
+    def name(self) -> str:
+        return "rmse"
+
+    def check(self, output: Shape, target: Field) -> None:
+        check_pairs("RMSE", output, target, "for labels use Accuracy")
