@@ -63,13 +63,17 @@ def worker_killed(world: World, undisturbed: Undisturbed) -> None:
     )
 
 
+def all_killed(world: World, undisturbed: Undisturbed) -> None:
+    test_worker_faults.test_all_workers_killed_and_new_ones_started_changes_no_bit(world, undisturbed)
+
+
 def server_killed(world: World, undisturbed: Undisturbed) -> None:
     test_servers.test_sigkill_of_servers_again_and_again_changes_no_bit(world, undisturbed, "auto")
 
 
 MASTER_KILLED = test_master_faults.test_sigkill_of_the_master_and_a_restart_changes_no_bit
 PAIRS = {
-    "loses_units": (worker_killed, GOES_ON),
+    "loses_units": (all_killed, GOES_ON),
     "is_not_told": (worker_killed, "is lost: its process"),
     "forgets_samples": (MASTER_KILLED, "960"),
     "does_not_resume": (MASTER_KILLED, "resuming run"),
