@@ -17,6 +17,7 @@ import click
 
 from ps_common import loader
 from ps_common.errors import JobCodeError, ParamserverError, UsageError
+from ps_common.saying import say
 from ps_common.spelling import nearest
 
 
@@ -50,7 +51,7 @@ def run(command: click.Command, name: str, args: Sequence[str] | None = None) ->
     except ParamserverError as error:
         if isinstance(error, JobCodeError) and error.__cause__ is not None:
             traceback.print_exception(_from_users_code(error.__cause__))
-        print(f"{name}: {error}", file=sys.stderr)
+        say(f"{name}: {error}")
         return error.exit_code
     except Exception:
         traceback.print_exc()

@@ -12,7 +12,17 @@
     ├── JobMismatch                  76  the peer runs another job
     ├── NotAuthorised                77  the peer is not allowed in
     └── PeerError                    -   a frame from a peer is wrong; the peer is told, the run goes on
-        └── LayoutMismatch           76  names, shapes or dtypes differ from the agreed layout
+        ├── Malformed                -   it is no message: frames, header, kind, fields
+        ├── LayoutMismatch           76  names, shapes or dtypes differ from the agreed layout
+        ├── WrongSamples             -   a contribution says another number of samples than its unit has
+        ├── WrongSums                -   its metric sums are none, or not of these samples
+        ├── WrongChunk               -   a chunk that there is not, was not asked for, or has another size
+        ├── WrongChecksum            -   a payload was damaged on its way
+        ├── NotFinite                -   weights that are NaN or infinite, or too large to be weights
+        ├── Outlier                  -   an update far larger than those before
+        ├── Flood                    -   a peer says or asks for more than any has to
+        ├── Impersonation            -   a message under an identity that another key has
+        └── BeyondRole               -   a message that the key's role may not send
 
 Each message says whose fault it is, what was expected, what came and what to do. Any other
 exception is a bug of ours and ends the process with code 70.
@@ -66,8 +76,65 @@ class NotAuthorised(ParamserverError):
 
 
 class PeerError(ParamserverError):
-    pass
+    """kind: what the record counts it as. is_strike: whether no honest peer ever makes this mistake."""
+
+    kind = "message"
+    is_strike = True
+
+
+class Malformed(PeerError):
+    kind = "malformed"
 
 
 class LayoutMismatch(PeerError):
     exit_code = 76
+    kind = "layout"
+
+
+class WrongSamples(PeerError):
+    kind = "samples"
+
+
+class WrongSums(PeerError):
+    kind = "sums"
+
+
+class WrongChunk(PeerError):
+    kind = "chunk"
+
+
+class WrongChecksum(PeerError):
+    kind = "checksum"
+    is_strike = False  # a link may have done it
+
+
+class NotFinite(PeerError):
+    kind = "not-finite"
+
+
+class Outlier(PeerError):
+    kind = "outlier"
+
+
+class Flood(PeerError):
+    kind = "flood"
+
+
+class Impersonation(PeerError):
+    """key: the name of the key that it came with, whose fault it is."""
+
+    kind = "identity"
+
+    def __init__(self, key: str, text: str) -> None:
+        super().__init__(text)
+        self.key = key
+
+
+class BeyondRole(PeerError):
+    """key: likewise."""
+
+    kind = "role"
+
+    def __init__(self, key: str, text: str) -> None:
+        super().__init__(text)
+        self.key = key

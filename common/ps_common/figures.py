@@ -16,6 +16,7 @@ from ps_common.spelling import nearest
 
 AREA_BINS = 4096  # scores told from each other; two sums for each, so 74 KB of a message
 SUMS_MAX = 64  # metrics of a unit
+SUM_MAX = 1e100  # far beyond what trains, and what all units of a run bring adds up to a number still
 NAME_MAX = 256  # characters of a metric's name
 RESERVED = ("epoch", "samples", "train_loss", "evaluated")  # what else stands beside metrics in the history
 
@@ -62,11 +63,11 @@ def figure(name: str, sums: Sequence[float]) -> float | None:
 def wrong_sums(name: str, sums: Sequence[Any]) -> str:
     """What sums for the figure of that name must be and these are not; empty where they are."""
     wanted = FIGURES[name]
-    numbers = all(type(value) is float and math.isfinite(value) for value in sums)
+    numbers = all(type(value) is float and abs(value) <= SUM_MAX for value in sums)
     if numbers and len(sums) == wanted.size and all(value >= 0 for value in sums[wanted.counts :]):
         return ""
     which = "the second at least 0" if wanted.counts else "all at least 0"
-    return f"{wanted.size} finite numbers, {which}"
+    return f"{wanted.size} finite numbers, {which}, none beyond {SUM_MAX:g}"
 
 
 def figures_of(metrics: Sequence[Any]) -> dict[str, str]:

@@ -17,7 +17,7 @@ import msgpack
 import numpy as np
 
 from ps_common.arrays import Array, HostArray
-from ps_common.errors import LayoutMismatch, PeerError
+from ps_common.errors import LayoutMismatch
 
 ROLES = ("weight", "buffer", "slot")  # trained; averaged but not trained; the optimizer's state
 DTYPES = ("float16", "float32", "float64")
@@ -25,6 +25,7 @@ ALIGNMENT = 64  # a cache line, and what wide vector loads like
 MODEL_BYTES_MAX = 2**40  # a layout from a peer that asks for more is refused before a byte is allocated
 TENSORS_MAX = 1_000_000
 DIMENSIONS_MAX = 32
+CHUNKS_MAX = 2**20  # the largest model in chunks of the default size; of each something is remembered
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,6 +146,13 @@ class Layout:
                 spans.append(ChunkSpan(len(spans), run.dtype, at, min(at + chunk_bytes, run.stop)))
         return tuple(spans)
 
+    def check_chunks(self, chunk_bytes: int) -> None:
+        """Raise `LayoutMismatch` where the vector falls into more chunks than anybody keeps account of."""
+        if self.nbytes > CHUNKS_MAX * chunk_bytes:
+            raise LayoutMismatch(
+                f"a layout of {self.nbytes} bytes has more than {CHUNKS_MAX} chunks of {chunk_bytes} bytes"
+            )
+
     def cuts(self, servers: int) -> tuple[tuple[int, int], ...]:
         """The vector cut into as many stretches of equal size, to 64 bytes: first byte and end of each."""
         step = ALIGNMENT * servers
@@ -178,15 +186,17 @@ class Layout:
 
     @classmethod
     def from_plain(cls, plain: Any) -> "Layout":
-        """The layout a peer or a file describes. Raises `PeerError` for anything that is none."""
+        """The layout a peer or a file describes. Raises `LayoutMismatch` for anything that is none."""
         if not isinstance(plain, list) or not 1 <= len(plain) <= TENSORS_MAX:
-            raise PeerError(f"a layout is a list of 1 to {TENSORS_MAX} entries, not {type(plain).__name__}")
+            raise LayoutMismatch(
+                f"a layout is a list of 1 to {TENSORS_MAX} entries, not {type(plain).__name__}"
+            )
         entries = [_entry(item) for item in plain]
         if len({e.name for e in entries}) != len(entries):
-            raise PeerError("a layout names an entry twice")
+            raise LayoutMismatch("a layout names an entry twice")
         total = sum(e.nbytes for e in entries)
         if total > MODEL_BYTES_MAX:
-            raise PeerError(f"a layout of {total} bytes is over the limit of {MODEL_BYTES_MAX}")
+            raise LayoutMismatch(f"a layout of {total} bytes is over the limit of {MODEL_BYTES_MAX}")
         return cls(entries)
 
     def require(self, other: "Layout", who: str) -> None:
@@ -220,7 +230,7 @@ def _entry(item: Any) -> Entry:
             and role in ROLES
         ):
             return Entry(name, tuple(shape), dtype, role)
-    raise PeerError(
+    raise LayoutMismatch(
         f"a layout's entry is [name, shape, dtype, role] with dtype one of {DTYPES} and role one of {ROLES}, "
         f"not {str(item)[:200]}"
     )

@@ -5,8 +5,9 @@ The only place that runs a user's file. A file may declare options of its own:
     settings = paramserver.options(data="mnist-5k", hidden=100)
 
 `--set key=value` then reaches, in this order, the file's options, the plan's fields, `seed`, and with a
-dot the fields of `model`, `loss`, `optimizer` and `regularizer` (`optimizer.learning_rate=0.01`), and of what
-is in such a field those of it (`optimizer.learning_rate.warmup=100`).
+dot the fields of the plan's `rule`, and of `model`, `loss`, `optimizer` and `regularizer`
+(`optimizer.learning_rate=0.01`), and of what is in such a field those of it
+(`optimizer.learning_rate.warmup=100`).
 """
 
 import contextlib
@@ -200,7 +201,7 @@ def _apply(job: Job, overrides: Mapping[str, str], declared: Mapping[str, Any]) 
     for key, text in overrides.items():
         if key in declared:
             continue
-        if key in plan_fields:
+        if key.partition(".")[0] in plan_fields:
             plan[key] = text
         elif key == "seed":
             changes["seed"] = parsed("seed", text, int)

@@ -16,6 +16,8 @@
                     <-------------------  Accepted  your contribution is in; or Lease, the next unit
     Heartbeat       ------------------->            I live, and am at this step
                     <-------------------  Alive     so do I; or Rejoin: I do not know you, join again
+        (after a mistake)
+                    <-------------------  Rejected  what was wrong, and how many more there may be
     Failed          ------------------->            the unit raised: traceback and exit code
     Leave           ------------------->            goodbye
                     <-------------------  Stop      the run is over; leave with this exit code
@@ -48,27 +50,39 @@ it: Pull, Chunk, Weights and Grant go between a worker and the servers, everythi
                     <-------------------  Released
     Finish          ------------------->            everything is in: copy the average to these vectors, too
                     <-------------------  Closed
+                    <-------------------  Faulty    a contribution must not be averaged: get me another one
     Check           ------------------->            are you there?
                     <-------------------  Pulse     and what I did so far
 
 Each names the generation it belongs to. Whenever a server is lost, the master begins a new one: the round
 in progress begins anew, from the version before it, which the master always has. What the master says is
 numbered, and a server drops what others have overtaken: whatever matters is said again until it is answered.
+
+Whoever may read a run's status or administer it calls the same address, and becomes no member by that:
+
+    ps-status, ps-admin                   master
+    Look            ------------------->            how is the run?
+    Order           ------------------->            stop, save, send a worker home, keep it out
+                    <-------------------  Seen      how it is (or Refused, and why)
 """
 
 import dataclasses
 from typing import Annotated, Any
 
-PROTOCOL = 5  # raised whenever a message changes; both sides must be equal
+PROTOCOL = 6  # raised whenever a message changes; both sides must be equal
 
 # Limits, each with its reason.
 HEADER_BYTES = 16 * 2**20  # the largest header is a layout: 100,000 tensors at about 100 bytes
+SMALL_HEADER_BYTES = 640 * 2**10  # of a message that holds no layout and no list of a million: two texts
+LISTS_MAX = 2**20  # and dicts, of a header: a third of a second and 90 MB (measured), whatever it may be
 CHUNK_BYTES = 2**20  # measured: from 1 to 4 MiB a loopback or a 1 Gbit/s link is at its best
 CHUNK_BYTES_MAX = 64 * 2**20  # one payload frame; bounds what a peer can make the other side hold
 WINDOW = 4  # chunks that a worker may send and the master has not received; fills the pipe, bounds the queue
 PULL_WINDOW = 64  # the other way they are sent from where they lie, and requests get stuck behind chunks
 WINDOW_MAX = 1024  # a peer must not be able to ask for everything at once
 SECONDS_MAX = 1e9  # thirty years
+INTERVAL_S_MIN = 0.001  # whoever is told to say something again and again is not to do nothing else
+SERVERS_MAX = 1024  # that average; each stretch of the vector is cut and remembered
 NOT_SHARED = -1  # instead of a descriptor: the weights travel in chunks
 NAME_MAX = 256  # characters: of hosts, devices, digests and what users call a worker
 FRAMES_MAX = 18  # header and at most 16 fields, and one to tell that there were too many
@@ -76,31 +90,39 @@ FRAMES_MAX = 18  # header and at most 16 fields, and one to tell that there were
 
 @dataclasses.dataclass(frozen=True)
 class Bound:
-    """Bounds of a field: of the value for numbers, of the length for everything else."""
+    """Bounds of a field: of the value for numbers, of the length for everything else.
+
+    are_distinct: whether a list names everything once.
+    """
 
     least: float
     most: float
+    are_distinct: bool = False
 
 
 Count = Annotated[int, Bound(0, 2**62)]
 Index = Annotated[int, Bound(0, 2**31)]
 Version = Annotated[int, Bound(-1, 2**62)]  # -1: none
 Seconds = Annotated[float, Bound(0, SECONDS_MAX)]
+Interval = Annotated[float, Bound(INTERVAL_S_MIN, SECONDS_MAX)]
 ExitCode = Annotated[int, Bound(0, 255)]
 Name = Annotated[str, Bound(0, NAME_MAX)]
 Text = Annotated[str, Bound(0, 65_536)]
-Chunks = Annotated[tuple[int, ...], Bound(1, 4_096)]  # chunk or block numbers
+Chunks = Annotated[tuple[int, ...], Bound(1, 4_096, are_distinct=True)]  # or blocks, by number
 Numbers = Annotated[tuple[int, ...], Bound(0, 1_000_000)]
-Addresses = Annotated[tuple[str, ...], Bound(0, 1_024)]
+Addresses = Annotated[tuple[str, ...], Bound(0, SERVERS_MAX)]
 Digests = Annotated[tuple[str, ...], Bound(0, 1_000_000)]  # as hexadecimal text
 Sender = Annotated[bytes, Bound(1, 255)]  # as ZeroMQ limits it
 Plain = Annotated[Any, Bound(0, 0)]  # plain data; whoever uses it checks it
 
+ORDERS = ("stop", "checkpoint", "drop", "quarantine", "forgive")  # all that can be ordered
+
 
 class Message:
-    """Base of all messages; `payloads` is how many raw frames follow the header."""
+    """Base of all messages; `payloads` is how many raw frames follow the header of at most `header_bytes`."""
 
     payloads: tuple[int, int] = (0, 0)
+    header_bytes: int = SMALL_HEADER_BYTES  # at most
 
 
 # -- worker to master ---------------------------------------------------------------------------------
@@ -152,6 +174,7 @@ class Fetch(Message):
 class Push(Message):
     """Offers the contribution of a unit. Answered by Grants, then Accepted or a Lease."""
 
+    header_bytes = HEADER_BYTES
     lease: Count
     samples: Count  # really processed: the contribution's weight in the average
     sums: Plain  # metric name -> list of floats, see figures.py; added over the units of a round
@@ -199,6 +222,30 @@ class Leave(Message):
     reason: Text
 
 
+# -- who reads or administers, to master ----------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Look(Message):
+    """How is the run? Answered by Seen, and by another one when it ends soon after; or by Refused.
+
+    Its first field, and that of an Order, are the same in every version, as those of a Join.
+    """
+
+    protocol: Count
+    job_code: Name = ""  # SHA-256 of the asker's job file: Refused where it is not the master's, as a Join is
+
+
+@dataclasses.dataclass(frozen=True)
+class Order(Message):
+    """Answered by Seen, or Refused. An order that comes again is not carried out again, but answered."""
+
+    protocol: Count
+    number: Count  # drawn anew for each order: by it and the sender it is known again
+    what: Name  # one of ORDERS
+    name: Name = ""  # of the worker that it is about
+
+
 # -- master to worker ---------------------------------------------------------------------------------
 
 
@@ -206,12 +253,13 @@ class Leave(Message):
 class Welcome(Message):
     """The worker is a member."""
 
+    header_bytes = HEADER_BYTES
     worker: Name
     run: Name
     term: Count  # grows with every start of the master of this run
     job: Plain  # the job's description
-    heartbeat_interval_s: Seconds
-    retry_s: Seconds
+    heartbeat_interval_s: Interval
+    retry_s: Interval
     chunk_bytes: Annotated[int, Bound(64, CHUNK_BYTES_MAX)]
     window: Annotated[int, Bound(1, WINDOW_MAX)]
     pull_window: Annotated[int, Bound(1, WINDOW_MAX)]
@@ -224,7 +272,7 @@ class Welcome(Message):
 
 @dataclasses.dataclass(frozen=True)
 class Refused(Message):
-    """The worker may not join, and exits with the code."""
+    """The worker may not join, or what was asked for or ordered is not done: exit with the code."""
 
     exit_code: ExitCode
     reason: Text
@@ -297,7 +345,7 @@ class Alive(Message):
     """Answers a Heartbeat."""
 
     term: Count
-    heartbeat_interval_s: Seconds  # from now on: the more members there are, the longer
+    heartbeat_interval_s: Interval  # from now on: the more members there are, the longer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -309,6 +357,26 @@ class Stop(Message):
     version: Version = -1  # that it has come to, where workers bring their own loops and want to have it
 
 
+@dataclasses.dataclass(frozen=True)
+class Rejected(Message):
+    """Something the worker has sent was wrong, and changes nothing; `strikes_max` strikes, and it is out."""
+
+    kind: Name  # as errors.py has them
+    reason: Text
+    strikes: Count  # of it, so far
+    strikes_max: Count
+
+
+# -- master to who reads or administers -----------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen(Message):
+    """How the run is, as plain data; see status.py. It names at most so many workers."""
+
+    status: Plain
+
+
 # -- master to averaging server ------------------------------------------------------------------------
 
 
@@ -316,11 +384,12 @@ class Stop(Message):
 class Serve(Message):
     """Hold a stretch of the vector, from now on. Answered by Serving, or Refused while it serves another."""
 
+    header_bytes = HEADER_BYTES
     protocol: Count
     generation: Count
     run: Name
     server: Index  # which stretch
-    servers: Count  # of how many
+    servers: Annotated[int, Bound(1, SERVERS_MAX)]  # of how many
     layout: Plain
     chunk_bytes: Annotated[int, Bound(64, CHUNK_BYTES_MAX)]
     window: Annotated[int, Bound(1, WINDOW_MAX)]
@@ -330,12 +399,17 @@ class Serve(Message):
     pid: Count  # of the master
     descriptor: Version  # of the segment of the master that the version lies in, or the first one is to
     keeps_digests: bool = False  # whether Closed is to say what was averaged
+    outlier_factor: Seconds = 10.0  # as in the settings of the master, and so the next two
+    rejects_outliers: bool = False
+    secret: Count = 1
+    rule: Plain = None  # of averaging, as plain data; None: the mean
 
 
 @dataclasses.dataclass(frozen=True)
 class Open(Message):
     """Average these shards into the version; the one before it is settled."""
 
+    header_bytes = HEADER_BYTES
     generation: Count
     number: Count
     version: Version
@@ -374,12 +448,13 @@ class Lend(Message):
 
 @dataclasses.dataclass(frozen=True)
 class Withdraw(Message):
-    """Who was sending a contribution is gone; what has come stays."""
+    """Who was sending a contribution is gone; what has come stays, unless it is wrong and not summed yet."""
 
     generation: Count
     number: Count
     version: Version
     shard: Index
+    is_wrong: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -396,6 +471,7 @@ class Release(Message):
 class Finish(Message):
     """Every contribution is in. Answered by Closed."""
 
+    header_bytes = HEADER_BYTES
     generation: Count
     number: Count
     version: Version
@@ -424,9 +500,10 @@ class Serving(Message):
 
 @dataclasses.dataclass(frozen=True)
 class Delivered(Message):
-    """This server's part of a contribution is in."""
+    """This server's part of a contribution is in; number: of the message that said whose."""
 
     generation: Count
+    number: Count
     version: Version
     shard: Index
 
@@ -456,10 +533,24 @@ class Released(Message):
 class Closed(Message):
     """The stretch is averaged."""
 
+    header_bytes = HEADER_BYTES
     generation: Count
     version: Version
     unwritten: Numbers  # those of `Finish.pids` whose vectors have not taken it
     digests: Digests = ()  # of its part of each contribution, in the order of the shards, where they are kept
+    outliers: Numbers = ()  # shards whose contributions have moved the weights unusually far
+
+
+@dataclasses.dataclass(frozen=True)
+class Faulty(Message):
+    """A contribution must not be averaged: what is not summed of it is dropped, and awaited anew."""
+
+    generation: Count
+    number: Count  # of the Announce or Lend that it came by
+    version: Version
+    shard: Index
+    kind: Name  # as in Rejected
+    reason: Text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -483,6 +574,8 @@ KINDS: dict[int, type[Message]] = {
     7: Heartbeat,
     8: Failed,
     9: Leave,
+    10: Look,
+    11: Order,
     32: Welcome,
     33: Refused,
     34: Rejoin,
@@ -493,6 +586,8 @@ KINDS: dict[int, type[Message]] = {
     39: Accepted,
     40: Alive,
     41: Stop,
+    42: Rejected,
+    43: Seen,
     64: Serve,
     65: Open,
     66: Announce,
@@ -507,4 +602,5 @@ KINDS: dict[int, type[Message]] = {
     99: Released,
     100: Closed,
     101: Pulse,
+    102: Faulty,
 }

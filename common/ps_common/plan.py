@@ -4,6 +4,8 @@ import dataclasses
 from typing import Any, get_args, get_type_hints
 
 from ps_common.errors import UsageError
+from ps_common.rules import MEAN, Rule
+from ps_common.spelling import nearest
 from ps_common.vocabulary import word
 
 STATES = ("average", "reset", "local")
@@ -35,6 +37,7 @@ class Plan:
         longer than the others did. They are trained later in the epoch, so that every sample still counts
         once. Below 1 the result depends on times: the promise of equal weights is given up.
     evaluate_every: epochs between evaluations on the test data; the last epoch is always evaluated.
+    rule: how a round is averaged, of `paramserver.rules`. Others than the mean withstand faulty workers.
     """
 
     shards: int | tuple[int, ...] = 1
@@ -48,6 +51,7 @@ class Plan:
     data: str = "stream"
     quorum: float = 1.0
     evaluate_every: int = 1
+    rule: Rule = MEAN
 
     def __post_init__(self) -> None:
         if isinstance(self.shards, list | tuple):
@@ -78,6 +82,16 @@ class Plan:
             raise UsageError(
                 f"the plan's precision {self.precision} goes with the dtype float32, not {self.dtype}"
             )
+        self._check_rule(len(sizes) if isinstance(self.shards, tuple) else self.shards)
+
+    def _check_rule(self, shards: int) -> None:
+        _require(isinstance(self.rule, Rule), "rule", "one of paramserver.rules", self.rule)
+        self.rule.check(shards)
+        if self.rule.faulty and self.quorum < 1:
+            raise UsageError(
+                f"the plan's rule {self.rule.name} goes with a quorum of 1, not {self.quorum:g}: it "
+                "withstands so many of all contributions, and a round that goes without some has fewer"
+            )
 
 
 def _is_count(value: Any, least: int, most: int) -> bool:
@@ -100,15 +114,21 @@ def overridden(obj: Any, changes: dict[str, str]) -> Any:
     within: dict[str, dict[str, str]] = {}
     for name, text in changes.items():
         field, _, rest = name.partition(".")
+        if field not in hints:
+            known = [one.name for one in dataclasses.fields(obj)]
+            raise UsageError(
+                f"--set {name}={text}: {type(obj).__name__} has no {field}{nearest(field, known)}"
+            )
         if rest:
             within.setdefault(field, {})[rest] = text
         else:
             values[field] = parsed(field, text, hints[field])
-    for field in values.keys() & within.keys():
-        raise UsageError(
-            f"--set {field}={changes[field]} leaves no {field}.{next(iter(within[field]))} to set"
-        )
-    values |= {field: overridden(getattr(obj, field), rest) for field, rest in within.items()}
+    for field, inner in within.items():
+        part = values.get(field, getattr(obj, field))
+        if not dataclasses.is_dataclass(part):
+            given = f"{field}={changes[field]}" if field in changes else field
+            raise UsageError(f"--set {given} leaves no {field}.{next(iter(inner))} to set")
+        values[field] = overridden(part, inner)
     try:
         return dataclasses.replace(obj, **values)
     except (TypeError, ValueError) as error:  # of a class of the user's own
@@ -117,8 +137,10 @@ def overridden(obj: Any, changes: dict[str, str]) -> Any:
 
 
 def parsed(name: str, text: str, kind: Any) -> Any:
-    """`text` as a value of type `kind` (int, float, bool, str or a union of them and tuples of int)."""
+    """`text` as a value of type `kind`: int, float, bool, str, a union of them and tuples of int; a rule."""
     kinds = get_args(kind) or (kind,)
+    if isinstance(kind, type) and issubclass(kind, Rule):
+        return kind.from_text(text)
     for parse in (int, float):
         if parse in kinds:
             try:

@@ -8,10 +8,23 @@ from typing import TextIO
 
 
 def say(line: str, stream: TextIO | None = None) -> None:
-    """Print a line to `stream`, by default standard error; nobody may be there to read it."""
+    """Print a line to `stream`, by default standard error; nobody may be there to read it.
+
+    Some of it a peer may have said: it does not move the cursor.
+    """
     stream = stream or sys.stderr
     with reader_may_be_gone(stream):
-        print(line, file=stream, flush=True)
+        print(printable(line, besides="\n\t"), file=stream, flush=True)
+
+
+def printable(text: str, besides: str = "") -> str:
+    """A text of a peer as it may stand in a log or on a terminal: without what would move the cursor.
+
+    besides: characters that may stand in it, too.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in besides else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 @contextlib.contextmanager

@@ -2,8 +2,9 @@
 
 import math
 import os
+import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import zmq
@@ -11,27 +12,45 @@ import zmq
 from ps_common import address
 from ps_common import messages as m
 from ps_common.errors import UsageError
+from ps_common.keys import Bundle
 from ps_common.wire import Buffer
 
-QUEUE_MESSAGES = 256  # a peer's queue; a reader this far behind asks, or is asked, again later
+QUEUE_MESSAGES = 256  # a queue to a peer; a reader this far behind asks, or is asked, again later
 HEARTBEAT_MS = 2000  # between two signs of life of a connection
+HANDSHAKE_MS = 5000  # a connection is made in milliseconds; who does not make it has no room for longer
 SILENCE_MS = 10_000  # after which a connection counts as broken, and is made anew
+ZAP_DOMAIN = b"paramserver"  # that there is one also keeps out ZMTP 1 and 2, which know no keys
 AWAKE_S = 0.001  # two small rounds: who waits less in one of them may wait as little in the next
 
 Socket = zmq.Socket[bytes]
 _NOBLOCK, _NOBLOCK_MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)  # enums are slow to combine
 
 
-def router(context: zmq.Context[Socket], url: str, linger_ms: int) -> tuple[Socket, str]:
+def router(
+    context: zmq.Context[Socket],
+    url: str,
+    linger_ms: int,
+    prepare: Callable[[Socket], None] = lambda socket: None,
+    server: Bundle | None = None,
+) -> tuple[Socket, str]:
     """A socket bound to `url`, and that address with its real port. Raises `UsageError` where it cannot be.
 
-    A message to somebody who is not there raises `zmq.ZMQError` instead of being dropped.
+    A message to somebody who is not there raises `zmq.ZMQError` instead of being dropped. It asks nobody for
+    signs of life, and ends connections of those that do and fall silent: ZeroMQ 4.3.5 aborts where one is due
+    on a connection that breaks after another has taken over its identity.
+    prepare: called with the socket before anybody can come. server: the pair to prove who it is with; nobody
+    is let in then whom ZAP does not answer for.
     """
     socket = context.socket(zmq.ROUTER)
     try:
         _prepare(socket, url, linger_ms)
+        if server is not None:
+            socket.setsockopt(zmq.CURVE_SERVER, 1)
+            socket.setsockopt(zmq.CURVE_SECRETKEY, server.secret)
+            ask_zap(socket)
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
+        prepare(socket)
         socket.bind(url)
     except zmq.ZMQError as error:
         socket.close()
@@ -41,17 +60,38 @@ def router(context: zmq.Context[Socket], url: str, linger_ms: int) -> tuple[Sock
     return socket, socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
 
-def dealer(context: zmq.Context[Socket], url: str, linger_ms: int, identity: bytes) -> Socket:
+def ask_zap(socket: Socket) -> None:
+    """Let nobody in whom ZAP does not answer for, keys or none."""
+    socket.setsockopt(zmq.ZAP_DOMAIN, ZAP_DOMAIN)
+    socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)  # without anybody to ask, nobody comes in
+
+
+def dealer(
+    context: zmq.Context[Socket], url: str, linger_ms: int, identity: bytes, queues: bool = False,
+    key: Bundle | None = None, watch: Callable[[Socket], None] | None = None,
+) -> Socket:  # fmt: skip
     """A socket that connects to `url`, again and again, and is known there as `identity`.
 
-    identity: drawn anew by every process; it must not begin with 0.
+    identity: drawn anew by every process; it must not begin with 0. queues: whether what is sent while there
+    is no connection waits for one. Else it fails, and what was not read yet goes with its connection.
+    With a key, only who proves that it has the run's server key is talked to. watch: called before it
+    connects.
     """
     socket = context.socket(zmq.DEALER)
     _prepare(socket, url, linger_ms)
+    if key is not None:
+        socket.setsockopt(zmq.CURVE_SERVERKEY, key.server)
+        socket.setsockopt(zmq.CURVE_PUBLICKEY, key.public)
+        socket.setsockopt(zmq.CURVE_SECRETKEY, key.secret)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, SILENCE_MS)
+    socket.setsockopt(zmq.HEARTBEAT_TTL, SILENCE_MS)  # and so long the other side waits for the next one
     socket.setsockopt(zmq.ROUTING_ID, identity)
-    socket.setsockopt(zmq.IMMEDIATE, 1)  # queue nothing for who is not there
+    socket.setsockopt(zmq.IMMEDIATE, int(not queues))
     socket.setsockopt(zmq.RECONNECT_IVL, 50)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+    if watch is not None:
+        watch(socket)
     socket.connect(url)
     return socket
 
@@ -84,6 +124,35 @@ def receive(socket: Socket) -> list[memoryview] | None:
         frame = socket.recv(_NOBLOCK, copy=False)
         frames.append(frame.buffer)
     return frames
+
+
+def receive_from(router: Socket) -> tuple[zmq.Frame, list[memoryview], int] | None:
+    """The frame a ROUTER adds, which knows its connection, those of the message, and how many there were.
+
+    None: there is no message. Of one with more frames than there may be, one too many is kept.
+    """
+    try:
+        first = frame = router.recv(_NOBLOCK, copy=False)
+    except zmq.Again:
+        return None
+    frames: list[memoryview] = []
+    dropped = 0
+    while frame.more:
+        frame = router.recv(_NOBLOCK, copy=False)
+        if len(frames) <= m.FRAMES_MAX:
+            frames.append(frame.buffer)
+        else:
+            dropped += 1
+    return first, frames, len(frames) + dropped
+
+
+def monitored(monitor: Socket, flags: int = 0) -> tuple[int, int]:
+    """The next event that the monitor of a socket tells of, and its value. Raises `zmq.Again`.
+
+    `zmq.utils.monitor` has the like, and imports asyncio, which takes a tenth of the time to start a process.
+    """
+    event, value = struct.unpack_from("=HI", monitor.recv_multipart(flags)[0])
+    return event, value
 
 
 class Waiting:
@@ -121,11 +190,15 @@ def _prepare(socket: Socket, url: str, linger_ms: int) -> None:
     options: dict[int, Any] = {
         zmq.LINGER: linger_ms,
         zmq.SNDHWM: QUEUE_MESSAGES,
-        zmq.RCVHWM: QUEUE_MESSAGES,
+        # ZeroMQ 4.3.5 aborts where a connection breaks while its queue is full and a sign of life is due.
+        # What a peer may have under way is bounded by its bytes and by credit instead.
+        zmq.RCVHWM: 0,
         zmq.MAXMSGSIZE: max(m.HEADER_BYTES, m.CHUNK_BYTES_MAX),
+        zmq.HANDSHAKE_IVL: HANDSHAKE_MS,
         zmq.TCP_KEEPALIVE: 1,
-        zmq.HEARTBEAT_IVL: HEARTBEAT_MS,
-        zmq.HEARTBEAT_TIMEOUT: SILENCE_MS,
+        zmq.TCP_KEEPALIVE_IDLE: SILENCE_MS // 1000,
+        zmq.TCP_KEEPALIVE_INTVL: SILENCE_MS // 1000,
+        zmq.TCP_KEEPALIVE_CNT: 3,
     }
     for option, value in options.items():
         socket.setsockopt(option, value)

@@ -18,6 +18,8 @@ from ps_common.errors import ParamserverError, PeerError, UsageError
 
 Plain = Any  # None | bool | int | float | str | list[Plain] | dict[str, Plain]
 
+DEPTH_MAX = 64  # of lists and dicts within each other; layers within layers within layers are a dozen
+
 _words: dict[str, type] = {}
 _T = TypeVar("_T", bound=type)
 _NOT_PLAIN = (type, np.ndarray, np.generic, io.IOBase, types.ModuleType)
@@ -75,25 +77,24 @@ def has_own_code(plain: Plain) -> bool:
 
 def from_plain(plain: Plain) -> Any:
     """Build the object a plain form describes. Raises `PeerError` for anything outside the vocabulary."""
-    try:
-        return _build(plain)
-    except RecursionError:
-        raise PeerError("a job's description is nested too deep") from None
+    return _build(plain, DEPTH_MAX)
 
 
-def _build(plain: Plain) -> Any:
-    if isinstance(plain, list):
-        return tuple(_build(item) for item in plain)
-    if not isinstance(plain, dict):
+def _build(plain: Plain, depth: int) -> Any:
+    if not isinstance(plain, list | dict):
         return plain
+    if depth == 0:  # whoever builds a network of it goes as deep
+        raise PeerError(f"a job's description is nested too deep: {DEPTH_MAX} levels are allowed")
+    if isinstance(plain, list):
+        return tuple(_build(item, depth - 1) for item in plain)
     if "kind" not in plain:
-        return {key: _build(value) for key, value in plain.items()}
+        return {key: _build(value, depth - 1) for key, value in plain.items()}
     kind = plain["kind"]
     cls = _words.get(kind) if isinstance(kind, str) else None
     if cls is None:
         raise PeerError(f"a job's description names {kind!r}, which is not in the vocabulary of this version")
     names = {f.name for f in dataclasses.fields(cls)}
-    given = {key: _build(value) for key, value in plain.items() if key != "kind"}
+    given = {key: _build(value, depth - 1) for key, value in plain.items() if key != "kind"}
     unknown = [key for key in given if key not in names]
     if unknown:
         raise PeerError(f"{kind} has no field {unknown[0]!r}; it has {sorted(names)}")

@@ -26,6 +26,16 @@ LEFTOVERS = (
     ".tmp??????",
 )  # of a writer that was killed; the second of safetensors itself
 FORMAT = "paramserver-1"
+_DAMAGE = (  # what a file that is cut, changed or made up may raise while it is taken apart
+    safetensors.SafetensorError,
+    OSError,
+    PeerError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+)
 
 
 def write(path: Path, layout: Layout, vector: HostArray, meaning: dict[str, Any]) -> None:
@@ -70,16 +80,7 @@ def read(path: Path) -> tuple[Layout, HostArray, dict[str, Any]]:
                 view[...] = tensor
     except FileNotFoundError:
         raise CheckpointError(f"no such file: {path}") from None
-    except (
-        safetensors.SafetensorError,
-        OSError,
-        PeerError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-    ) as error:
+    except _DAMAGE as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
     expected, actual = metadata.get("checksum"), _checksum(metadata["meaning"], layout, vector)
     if actual != expected:
@@ -93,7 +94,7 @@ def read_meaning(path: Path) -> dict[str, Any]:
         with safetensors.safe_open(path, framework="numpy") as file:
             meaning = json.loads((file.metadata() or {})["meaning"])
             meaning.pop("layout")
-    except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except _DAMAGE as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
     return dict(meaning)
 

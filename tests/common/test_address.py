@@ -70,16 +70,55 @@ def test_a_name_is_reached_by_ipv6_only_where_it_has_nothing_else(monkeypatch, k
     def getaddrinfo(host, port, family):
         if family not in known:
             raise socket.gaierror
-        return [host]
+        return [(family, 0, 0, "", ("10.0.0.7", 0))]
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     assert address.needs_ipv6("master") is expected
 
 
-@pytest.mark.parametrize("url", ["tcp://0.0.0.0:5555", "tcp://[::]:5555", "tcp://*:5555"])
-def test_bound_to_every_interface_a_master_is_reached_by_its_name(url):
-    assert address.reachable(url) == f"tcp://{socket.gethostname()}:5555"
+EVERY = ["tcp://0.0.0.0:5555", "tcp://[::]:5555", "tcp://*:5555"]
+
+
+def known_as(monkeypatch, *addresses):
+    """This machine's name is node7, and means these."""
+    monkeypatch.setattr(socket, "gethostname", lambda: "node7")
+    answers = [(0, 0, 0, "", (found, 0)) for found in addresses]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, port, family: answers)
+
+
+@pytest.mark.parametrize("url", EVERY)
+def test_bound_to_every_interface_a_master_is_reached_by_its_name(monkeypatch, url):
+    known_as(monkeypatch, "127.0.1.1", "10.0.0.7")
+    assert address.reachable(url) == "tcp://node7:5555"
+
+
+@pytest.mark.parametrize("known", [(), ("127.0.1.1",), ("::1", "127.0.0.1")])
+@pytest.mark.parametrize("url", EVERY)
+def test_a_name_that_is_nobody_elses_is_not_told_where_there_is_an_address(monkeypatch, url, known):
+    """Debian gives the name to 127.0.1.1."""
+    known_as(monkeypatch, *known)
+    monkeypatch.setattr(address, "_by_route", lambda: "10.0.0.7")
+    assert address.reachable(url) == "tcp://10.0.0.7:5555"
+    monkeypatch.setattr(address, "_by_route", lambda: "")
+    assert address.reachable(url) == "tcp://node7:5555"
+
+
+def test_the_address_by_route_is_this_machines_own():
+    found = address._by_route()
+    assert not found or (address.is_own(found) and not address.is_loopback(found))
+
+
+@pytest.mark.parametrize(("host", "expected"), [("127.0.0.1", True), ("localhost", True),
+    ("203.0.113.7", False), ("no-such-host.invalid", False), ("x" * 64, False)])  # fmt: skip
+def test_a_host_is_this_machine_where_it_has_its_address(host, expected):
+    assert address.is_own(host) is expected
 
 
 def test_any_other_address_is_told_as_it_is():
     assert address.reachable("tcp://127.0.0.1:5555") == "tcp://127.0.0.1:5555"
+
+
+def test_an_address_takes_the_port_of_another():
+    assert address.with_port_of("tcp://0.0.0.0:0", "tcp://node1:7000") == "tcp://0.0.0.0:7000"
+    assert address.with_port_of("tcp://[::]:0", "tcp://node1:7000") == "tcp://[::]:7000"
+    assert address.with_port_of("ipc://x", "tcp://node1:7000") == "ipc://x"

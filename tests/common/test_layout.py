@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ps_common import layout as layout_module
 from ps_common.errors import LayoutMismatch, PeerError
-from ps_common.layout import ALIGNMENT, ROLES, TENSORS_MAX, Entry, Layout
+from ps_common.layout import ALIGNMENT, CHUNKS_MAX, ROLES, TENSORS_MAX, Entry, Layout
 from support_layouts import entries, layouts
 
 BOUNDED = settings(deadline=None, max_examples=60)
@@ -288,3 +288,10 @@ def test_a_stretch_alone_has_the_same_chunks_from_its_first_byte_on(layout, serv
         in_runs = [run for run in layout.runs if run.stop > start and run.start < stop]
         roles = [run.role for run in in_runs if min(run.stop, stop) > max(run.start, start)]
         assert [entry.role for entry in part.entries] == roles
+
+
+def test_a_layout_of_more_chunks_than_anybody_keeps_account_of_is_refused():
+    layout = Layout([Entry("w", (CHUNKS_MAX * 16,))])
+    layout.check_chunks(64)
+    with pytest.raises(LayoutMismatch, match="has more than 1048576 chunks of 64 bytes"):
+        Layout([Entry("w", (CHUNKS_MAX * 16 + 1,))]).check_chunks(64)

@@ -3,12 +3,18 @@
 import subprocess
 import sys
 
-from ps_common.saying import say
+from ps_common.saying import printable, say
 
 
 def test_a_line_is_said(capsys) -> None:
     say("hello")
     assert capsys.readouterr().err == "hello\n"
+
+
+def test_what_a_peer_says_does_not_move_the_cursor(capsys) -> None:
+    say("a\x1b[2Jb\n\tc\rd\u202ee \u00e4")
+    assert capsys.readouterr().err == "a�[2Jb\n\tc�d�e ä\n"
+    assert printable("a\nb") == "a�b"
 
 
 def test_a_reader_that_goes_away_does_not_end_the_process() -> None:

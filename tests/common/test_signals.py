@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from ps_common.signals import STOP_SIGNALS, WakePipe
+from ps_common.signals import ASK_TO_SAVE, ASK_TO_STOP, STOP_SIGNALS, WakePipe
 
 
 @pytest.fixture
@@ -67,6 +67,22 @@ def test_the_first_stop_signal_is_kept_and_wakes(pipe, number):
         assert select.select([pipe], [], [], 30)[0]
         assert pipe.signal == number
     assert signal.getsignal(number) is before
+
+
+LATE = """
+import os, signal
+from ps_common.signals import WakePipe
+pipe = WakePipe()
+with pipe.catching_signals(is_last=True):
+    pass
+os.kill(os.getpid(), signal.SIGTERM)
+print("in order", flush=True)
+"""
+
+
+def test_a_stop_signal_that_comes_after_the_end_does_not_spoil_it():
+    child = subprocess.run([sys.executable, "-c", LATE], capture_output=True, timeout=60, check=True)
+    assert child.stdout == b"in order\n"
 
 
 def test_handlers_are_put_back_when_the_loop_raises(pipe):
@@ -134,3 +150,33 @@ def test_a_process_whose_parent_has_gone_is_an_orphan(pipe):
     assert not pipe.is_orphan
     child = subprocess.run([sys.executable, "-c", ORPHAN], capture_output=True, timeout=60, check=False)
     assert child.stdout.split() == [b"False", b"True"]
+
+
+def test_what_our_own_commands_ask_by_never_counts_as_the_second_stop_signal():
+    for numbers in ((ASK_TO_STOP, signal.SIGTERM), (signal.SIGTERM, ASK_TO_STOP, ASK_TO_STOP)):
+        words = [sys.executable, "-c", CHILD, *map(str, map(int, numbers))]
+        assert subprocess.run(words, capture_output=True, timeout=60, check=True).stdout == b"still here\n"
+
+
+def test_who_wants_a_checkpoint_wakes_and_stops_nothing(pipe):
+    with pipe.catching_signals():
+        os.kill(os.getpid(), ASK_TO_SAVE)
+        assert select.select([pipe], [], [], 30)[0]
+        assert pipe.is_save_wanted
+        assert pipe.signal is None
+
+
+HELD_BACK = """
+import os, signal
+from ps_common.signals import WakePipe
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # as whoever started this process may have done
+os.kill(os.getpid(), signal.SIGTERM)
+pipe = WakePipe()
+with pipe.catching_signals():
+    print(pipe.signal == signal.SIGTERM, flush=True)
+"""
+
+
+def test_a_stop_signal_that_was_held_back_since_before_is_let_in():
+    child = subprocess.run([sys.executable, "-c", HELD_BACK], capture_output=True, timeout=60, check=True)
+    assert child.stdout == b"True\n"

@@ -123,10 +123,14 @@ def test_a_plain_form_outside_the_vocabulary_is_refused(plain, told):
     assert told in str(caught.value)
 
 
-def test_a_plain_form_nested_too_deep_is_refused():
+@pytest.mark.parametrize("depth", [vocabulary.DEPTH_MAX + 1, sys.getrecursionlimit()])
+@pytest.mark.parametrize(
+    "wrap", [lambda inner: [inner], lambda inner: {"kind": "Sequential", "layers": inner}]
+)
+def test_a_plain_form_nested_too_deep_is_refused(depth, wrap):
     plain = None
-    for _ in range(sys.getrecursionlimit()):
-        plain = [plain]
+    for _ in range(depth):
+        plain = wrap(plain)
     with pytest.raises(PeerError, match="nested too deep"):
         from_plain(plain)
 

@@ -166,6 +166,12 @@ def test_what_a_file_means_is_read_alone(path):
     assert weights_file.read_meaning(path) == MEANING
 
 
+def test_a_meaning_nested_without_end_is_damage_too(path):
+    remade(path, meaning="[" * 100_000)
+    with pytest.raises(CheckpointError, match="is damaged"):
+        weights_file.read_meaning(path)
+
+
 @pytest.mark.parametrize("data", [b"", b"{", b"\0" * 100])
 def test_a_file_that_means_nothing_is_damaged(path, data):
     path.write_bytes(data)

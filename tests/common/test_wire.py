@@ -13,6 +13,7 @@ from ps_common import messages as m
 from ps_common.errors import PeerError
 from ps_common.wire import TEXT_MAX, checksum, decode, encode
 
+VERSIONED = (m.Join, m.Look, m.Order)  # of another version no more is read than that
 BOUNDED = settings(deadline=None, max_examples=60)
 NUMBERS = {cls: number for number, cls in m.KINDS.items()}
 PLAIN = st.recursive(
@@ -27,7 +28,7 @@ def hints(cls: type[m.Message]) -> dict[str, tuple[Any, m.Bound]]:
     return {
         name: typing.get_args(hint) if typing.get_origin(hint) is Annotated else (hint, m.Bound(0, 0))
         for name, hint in typing.get_type_hints(cls, include_extras=True).items()
-        if name != "payloads"
+        if name not in ("payloads", "header_bytes")
     }
 
 
@@ -39,7 +40,9 @@ def values_of(kind: Any, bound: m.Bound) -> st.SearchStrategy[Any]:
         bool: st.booleans(),
         str: st.text(st.characters(codec="utf-8"), min_size=least, max_size=min(most, 20)),
         bytes: st.binary(min_size=least, max_size=min(most, 20)),
-        tuple[int, ...]: st.lists(st.integers(0, 2**31 - 1), min_size=least, max_size=8).map(tuple),
+        tuple[int, ...]: st.lists(
+            st.integers(0, 2**31 - 1), min_size=least, max_size=8, unique=bound.are_distinct
+        ).map(tuple),
         tuple[str, ...]: st.lists(st.text(st.characters(codec="utf-8"), max_size=20), max_size=4).map(tuple),
         Any: st.none() | st.lists(st.integers(0, 9), max_size=3),
     }[kind]
@@ -47,23 +50,25 @@ def values_of(kind: Any, bound: m.Bound) -> st.SearchStrategy[Any]:
 
 def message_of(cls: type[m.Message]) -> st.SearchStrategy[m.Message]:
     values = {name: values_of(*hint) for name, hint in hints(cls).items()}
-    return st.builds(cls, **values | ({"protocol": st.just(m.PROTOCOL)} if cls is m.Join else {}))
+    return st.builds(cls, **values | ({"protocol": st.just(m.PROTOCOL)} if cls in VERSIONED else {}))
 
 
 def smallest(cls: type[m.Message]) -> list[Any]:
     """The plain values of a message that is right."""
-    least = {bool: False, Any: None, float: 0.0, tuple[str, ...]: ["x"]}
+    least = {bool: False, Any: None, tuple[str, ...]: ["x"]}
     values = []
     for kind, bound in hints(cls).values():
         if kind is int:
             values.append(max(0, int(bound.least)))
+        elif kind is float:
+            values.append(float(bound.least))
         elif kind is str:
             values.append("x" * int(bound.least))
         elif kind is bytes:
             values.append(b"x" * int(bound.least))
         else:
             values.append(least.get(kind, [1]))
-    return [m.PROTOCOL, *values[1:]] if cls is m.Join else values
+    return [m.PROTOCOL, *values[1:]] if cls in VERSIONED else values
 
 
 def frames_of(cls: type[m.Message], values: list[Any]) -> list[bytes]:
@@ -74,6 +79,13 @@ def frames_of(cls: type[m.Message], values: list[Any]) -> list[bytes]:
 def test_of_a_join_of_another_version_the_version_can_be_read(rest):
     joined = decode([msgpack.packb([NUMBERS[m.Join], m.PROTOCOL + 1, *rest])])
     assert joined == m.Join(m.PROTOCOL + 1, "", "", 0, "", "", "")
+
+
+@pytest.mark.parametrize("rest", [[], [1, 2, 3, 4, 5]])
+@pytest.mark.parametrize("cls", [m.Look, m.Order])
+def test_of_a_question_of_another_version_the_version_can_be_read(cls, rest):
+    asked = decode([msgpack.packb([NUMBERS[cls], m.PROTOCOL + 1, *rest])])
+    assert (type(asked), asked.protocol) == (cls, m.PROTOCOL + 1)
 
 
 @pytest.mark.parametrize("cls", m.KINDS.values())
@@ -149,7 +161,7 @@ def test_a_header_over_the_limit_is_refused_before_it_is_unpacked():
         decode([b"\x91\x22" + b"\0" * (m.HEADER_BYTES - 1)])
 
 
-@pytest.mark.parametrize("kind", [0, 10, 31, 42, -1, 2**63])
+@pytest.mark.parametrize("kind", [0, 15, 31, 60, -1, 2**63])
 def test_an_unknown_kind_is_refused(kind):
     with pytest.raises(PeerError, match=f"no message of kind {kind}$"):
         decode([msgpack.packb([kind])])
@@ -230,3 +242,45 @@ def test_every_message_has_one_number_that_fits_a_byte_of_msgpack():
     assert len(NUMBERS) == len(m.KINDS)
     assert all(0 <= number < 128 for number in m.KINDS)
     assert all(dataclasses.is_dataclass(cls) for cls in m.KINDS.values())
+
+
+LARGE = [cls for cls in m.KINDS.values() if cls.header_bytes == m.HEADER_BYTES]
+
+
+def test_only_what_may_hold_a_layout_or_a_long_list_may_be_large():
+    assert {m.Push, m.Welcome, m.Serve, m.Open, m.Finish, m.Closed} == set(LARGE)
+
+
+@pytest.mark.parametrize("cls", m.KINDS.values())
+@pytest.mark.parametrize("is_long", [False, True])
+def test_a_header_larger_than_its_kind_ever_is_is_refused_unread(cls, is_long):
+    values = [NUMBERS[cls], "x" * m.SMALL_HEADER_BYTES, *([None] * 20 if is_long else [])]
+    told = "fields|must be" if cls in LARGE else f"a header of {cls.__name__} has at most"
+    with pytest.raises(PeerError, match=told):
+        decode([msgpack.packb(values), *[b""] * cls.payloads[0]])
+
+
+@pytest.mark.parametrize("begin", [b"\xdd", b"\xdf", b"\xdb", b"\xce", b"", b"\xdc\x00", b"\x92\xcd\x00\x05"])
+def test_a_large_header_that_does_not_say_its_kind_first_is_refused_unread(begin):
+    with pytest.raises(PeerError, match="of this kind has at most"):
+        decode([begin + b"\xff" * (m.SMALL_HEADER_BYTES + 1)])
+
+
+@pytest.mark.parametrize("opening", [b"\x90", b"\x80", b"\x91", b"\xd4", b"\xd6", b"\xc7", b"\xdd", b"\xdc"])
+def test_a_header_of_millions_of_lists_is_refused_before_one_is_built(opening):
+    header = bytes([0x92, NUMBERS[m.Push]]) + opening * (m.LISTS_MAX + 1)
+    with pytest.raises(PeerError, match="lists and dicts, this one may have 1048578"):
+        decode([header])
+
+
+def test_the_largest_layout_that_is_meant_to_travel_does():
+    layout = [[f"{i:060}.weight", [1000, 1000], "float32", "weight"] for i in range(100_000)]
+    push = m.Push(1, 1, {}, layout, 0.0, 0.0, 0.0)
+    assert decode([encode(push)]) == push
+
+
+@pytest.mark.parametrize("message", [m.Pull(0, (1, 2, 1)), m.Fetch("train", 0, (3, 3)), m.Grant(1, (0, 0))])
+def test_a_list_of_chunks_or_blocks_names_each_once(message):
+    with pytest.raises(PeerError, match="must name each number once"):
+        decode([encode(message)])
+    assert decode([encode(m.Open(1, 1, 1, (0, 1), (5, 5), -1))])
