@@ -8,10 +8,12 @@ are summed unscaled. Where the samples are known only when a contribution comes,
 are summed unscaled, too. Everything is elementwise and in the order of the shards, so the result does not
 depend on how a vector is cut into chunks and blocks, nor on when a contribution arrives. float16 is summed
 in float32.
+
+What is not finite is never added: one NaN would be everybody's from the next round on.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import xxhash
@@ -28,6 +30,20 @@ def factors(samples: Sequence[int]) -> tuple[int, ...]:
     """The smallest integers in the proportion of `samples` (all positive)."""
     divisor = math.gcd(*samples)
     return tuple(n // divisor for n in samples)
+
+
+def is_finite(part: HostArray) -> bool:
+    """Whether there is no NaN, no infinity and nothing too large to be a weight: the squares add up.
+
+    That is one pass, and in float32 it also tells values from about 1e19 on, which no training comes to.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        wide = part.astype(_WIDER[part.dtype]) if part.dtype in _WIDER else part
+        return math.isfinite(np.dot(wide, wide))
+
+
+def _not_finite(parts: Sequence[HostArray], places: Collection[int]) -> list[int]:
+    return [place for place in places if not is_finite(parts[place])]
 
 
 def relative(samples: int, first: int) -> float:
@@ -47,6 +63,7 @@ class Mean:
         self.is_closed = False
         self._wide = _WIDER.get(out.dtype)
         self._total = out
+        self._begin = 0  # elements before are closed
 
     def add(
         self,
@@ -55,28 +72,40 @@ class Mean:
         divisor: float = 0,
         mirrors: Sequence[HostArray] = (),
         hashes: Mapping[int, xxhash.xxh3_64] = _NO_HASHES,
-    ) -> None:
-        """Add the next `parts`, each times its scale.
+        unread: Collection[int] = (),
+    ) -> list[int]:
+        """Add the next `parts`, each times its scale. Returns which are not finite: then none was added.
 
         With a divisor these are the last, and the mean is closed; it is copied to `mirrors` on the way.
         A mirror may be one of the parts. hashes: of parts, by their place among these, to take them in.
+        unread: places of those that may not be finite. Where these are the first parts, it is the sum that is
+        looked at, while it is in the cache. What of a mean was closed and mirrored before something is found
+        stays so, and was taken in by the hashes: the next call goes on from there.
         """
+        if unread and self.added and (wrong := _not_finite(parts, unread)):
+            return wrong
         if self._wide is not None and self.added == 0:
             self._total = np.empty(self.out.size, self._wide)
-        for start in range(0, self.out.size, BLOCK):
-            block = slice(start, start + BLOCK)
-            views = [part[block] for part in parts]
-            for place, digest in hashes.items():
-                digest.update(views[place].data)  # they are in the cache then, to be summed
-            self._add_block(self._total[block], views, scales)
-            if divisor:
-                out = self.out[block]
-                divide(self._total[block], divisor, out)
-                for mirror in mirrors:
-                    mirror[block] = out
+        with np.errstate(over="ignore", invalid="ignore"):
+            for start in range(self._begin, self.out.size, BLOCK):
+                block = slice(start, start + BLOCK)
+                views, total = [part[block] for part in parts], self._total[block]
+                self._add_block(total, views, scales)
+                is_right = not unread or bool(self.added) or math.isfinite(np.dot(total, total))
+                if not is_right and (wrong := _not_finite(views, unread)):
+                    self._begin = start if divisor else self._begin
+                    return wrong
+                for place, digest in hashes.items():
+                    digest.update(views[place].data)
+                if divisor:
+                    out = self.out[block]
+                    divide(total, divisor, out)
+                    for mirror in mirrors:
+                        mirror[block] = out
         self.added += len(parts)
         if divisor:
             self.is_closed, self._total = True, self.out
+        return []
 
     def _add_block(self, total: HostArray, parts: list[HostArray], scales: Sequence[float]) -> None:
         done = 0

@@ -4,20 +4,25 @@ A chunk is the atom: it is closed when every shard of the round has delivered it
 before its turn is held; the grants see to it that what is held stays within a budget, whatever the number
 of workers. A contribution that lies in shared memory is lent whole, and summed when the round finishes or
 its memory is wanted back. This file decides which bytes may come and adds them up, and knows what was
-added by its digest; who sends it, it need not know.
+added by its digest; who sends it, it need not know. Rules other than the mean are in `gathered.py`.
+
+What is not finite is not added. What came in chunks is looked at when it comes; what is lent when it is read:
+then all of that contribution that is not summed yet is missing again, for somebody else to bring.
 """
 
 import bisect
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import xxhash
 
 from paramserver import digests
-from paramserver.averaging import Mean, factors, relative
+from paramserver.averaging import Mean, factors, is_finite, relative
+from paramserver.norms import squared_distance
 from ps_common.arrays import HostArray
-from ps_common.errors import PeerError
+from ps_common.errors import NotFinite, PeerError, WrongChunk
 from ps_common.layout import ChunkSpan
 from ps_common.memory import Memory
 
@@ -63,7 +68,13 @@ class Round:
         self._means = [Mean(span.of(out)) for span in spans]
         self._held: list[dict[int, HostArray]] = [{} for _ in spans]  # by place
         self._lent: set[tuple[int, int]] = set()  # (chunk, place) of what is held in others' memory
+        self._unread: set[tuple[int, int]] = set()  # (chunk, place) of what may not be finite
+        self._wrong: list[tuple[int, int, PeerError]] = []  # chunk and place of what was found to be wrong
+        self._base: HostArray | None = None  # what norms are measured from
+        self._measured: frozenset[int] = frozenset()  # the chunks that they are measured of
+        self._squares: list[dict[int, float]] = [{} for _ in spans]  # by place, of those
         self._keeps_digests = keeps_digests
+        self._begun: dict[tuple[int, int], xxhash.xxh3_64] = {}  # (chunk, place) -> digest of what is closed
         self._checksums: list[dict[int, int]] = [{} for _ in spans]  # by place, as far as they are known
         self._missing = {shard: set(range(len(spans))) for shard in shards}
         self._granted: dict[int, set[int]] = {}  # announced shards only
@@ -101,7 +112,7 @@ class Round:
 
     def announce(self, shard: int, granted: Iterable[int] = ()) -> None:
         """A contribution is ready to come, `granted` of its chunks unasked. Again after a loss."""
-        self.withdraw(shard)
+        self._expect_no_more(shard)
         self._granted[shard] = set()
         bisect.insort(self._wanting, self._place[shard])
         self._grant(shard, self._missing[shard].intersection(granted))
@@ -125,7 +136,7 @@ class Round:
             return
         if self.has_begun(shard):
             raise AssertionError(f"something of shard {shard} has come, and may be summed")
-        self.withdraw(shard)
+        self._expect_no_more(shard)
         self._left_out.add(self._place.pop(shard))
         self._left -= len(self._missing.pop(shard))
         for index, held in enumerate(self._held):
@@ -134,6 +145,11 @@ class Round:
 
     def withdraw(self, shard: int) -> None:
         """Whoever was sending a shard's contribution is gone. What has come stays."""
+        self._expect_no_more(shard)
+        if not self.has_begun(shard):
+            self._weighed.pop(self._place[shard], None)
+
+    def _expect_no_more(self, shard: int) -> None:
         self.granted_bytes -= sum(self._spans[i].nbytes for i in self._granted.pop(shard, ()))
         self._want_no_more(shard)
 
@@ -151,20 +167,23 @@ class Round:
         return new
 
     def deliver(self, shard: int, index: int, payload: memoryview, checksum: int | None = None) -> bool:
-        """Take one chunk; whether it closed. Raises `PeerError` for one not granted or of the wrong size.
+        """Take one chunk; whether it closed. Raises `WrongChunk` for one not granted or of the wrong size.
 
-        checksum: its xxh3-64, where it is known.
+        Raises `NotFinite`, too. checksum: its xxh3-64, where it is known.
         """
         if index not in self._granted.get(shard, ()):
             if shard in self._missing and 0 <= index < len(self._spans) and index not in self._missing[shard]:
                 return False  # once more: already summed or held
-            raise PeerError(f"chunk {index} of shard {shard} was not asked for")
+            raise WrongChunk(f"chunk {index} of shard {shard} was not asked for")
         span = self._spans[index]
         if len(payload) != span.nbytes:
-            raise PeerError(f"chunk {index} of shard {shard} has {len(payload)} bytes, not {span.nbytes}")
+            raise WrongChunk(f"chunk {index} of shard {shard} has {len(payload)} bytes, not {span.nbytes}")
+        part = np.frombuffer(payload, span.dtype)
+        if not is_finite(part):
+            raise NotFinite(_not_finite(index, shard))
         self._granted[shard].discard(index)
         self.granted_bytes -= span.nbytes
-        self._hold(shard, index, np.frombuffer(payload, span.dtype))
+        self._hold(shard, index, part)
         if self._keeps_digests and checksum is not None:
             self._checksums[index][self._place[shard]] = checksum
         self.held_bytes += span.nbytes
@@ -175,10 +194,81 @@ class Round:
 
     def lend(self, shard: int, vector: HostArray) -> None:
         """Take what is missing of a contribution from `vector`, which stays as it is until it is summed."""
-        self.withdraw(shard)
+        self._expect_no_more(shard)
         for index in sorted(self._missing[shard]):
             self._hold(shard, index, self._spans[index].of(vector))
             self._lent.add((index, self._place[shard]))
+            self._unread.add((index, self._place[shard]))
+
+    def take_back(self, shard: int) -> bool:
+        """A contribution is wrong: what is not summed of it is missing again. Whether something is summed."""
+        self._expect_no_more(shard)
+        place = self._place[shard]
+        for index, held in enumerate(self._held):
+            if held.pop(place, None) is not None:
+                self._missing[shard].add(index)
+                self._left += 1
+                self._checksums[index].pop(place, None)
+                self._squares[index].pop(place, None)
+                self.held_bytes -= 0 if (index, place) in self._lent else self._spans[index].nbytes
+            self._lent.discard((index, place))
+            self._unread.discard((index, place))
+        if not self.has_begun(shard):
+            self._weighed.pop(place, None)
+        return self.has_begun(shard)
+
+    def take_wrong(self) -> dict[int, PeerError]:
+        """Shards whose contributions were found to be wrong since last asked; they are taken back."""
+        found: dict[int, PeerError] = {}
+        while self._wrong:
+            wrong, self._wrong = self._wrong, []
+            for _, place, error in wrong:
+                found.setdefault(self._shards[place], error)
+                self.take_back(self._shards[place])
+            for index in {index for index, _, _ in wrong}:
+                self._sum(index)  # what comes before it
+        return found
+
+    def measure(self, base: HostArray, chunks: frozenset[int]) -> None:
+        """Measure how far contributions move the weights `base`, by these of their chunks."""
+        self._base, self._measured = base, chunks
+
+    def norms(self) -> dict[int, float]:
+        """How far each contribution moves the weights, by shard, as far as it is measured; all are here."""
+        places = {shard: place for shard, place in self._place.items() if self._measured}
+        return {
+            shard: math.sqrt(sum(known.get(place, 0.0) for known in self._squares))
+            for shard, place in places.items()
+        }
+
+    def _measure(self, index: int) -> None:
+        """Measure what is held of a chunk."""
+        if self._base is not None and index in self._measured:
+            base = self._spans[index].of(self._base)
+            for place, part in self._held[index].items():
+                if place not in self._squares[index]:
+                    self._squares[index][place] = squared_distance(part, base)
+
+    def _has_wrong(self, spread: Spread) -> bool:
+        """Whether something that is here is not finite."""
+
+        def look(index: int) -> None:
+            self._find_wrong(index)
+
+        for _ in spread(look, range(len(self._spans))):
+            pass
+        return bool(self._wrong)
+
+    def _find_wrong(self, index: int) -> bool:
+        """Whether something that is here of a chunk is not finite; it is noted for `take_wrong`."""
+        held = self._held[index]
+        wrong = [place for place in held if (index, place) in self._unread and not is_finite(held[place])]
+        self._note_wrong(index, wrong)
+        return bool(wrong)
+
+    def _note_wrong(self, index: int, places: Iterable[int]) -> None:
+        for place in places:
+            self._wrong.append((index, place, NotFinite(_not_finite(index, self._shards[place]))))
 
     def keep(self, shard: int) -> None:
         """The memory a contribution was lent in goes away: copy what is not summed yet."""
@@ -196,7 +286,10 @@ class Round:
         return all(place > self._place[shard] for place in self._next)
 
     def finish(self, mirrors: Sequence[HostArray] = (), spread: Spread = map) -> None:
-        """Every contribution is in: sum what is left, and copy the average to the vectors `mirrors`."""
+        """Every contribution is in: sum what is left, and copy the average to the vectors `mirrors`.
+
+        Unless something is not finite: then what can be is closed, and `take_wrong` says what is missing.
+        """
 
         def finish_chunk(index: int) -> None:
             mean, views = self._means[index], [self._spans[index].of(mirror) for mirror in mirrors]
@@ -226,14 +319,21 @@ class Round:
         mean, held, first, turn = self._means[index], self._held[index], self._next[index], self._turn(index)
         if turn == first:
             return
-        self._next[index] = turn
+        self._measure(index)
         places = [place for place in range(first, turn) if place not in self._left_out]
         divisor = self._divisor if turn == self._count else 0
         scales = [self._factor(place) for place in places]
-        parts, known = [held.pop(place) for place in places], self._checksums[index]
+        parts, known = [held[place] for place in places], self._checksums[index]
         new = {i: place for i, place in enumerate(places) if self._keeps_digests and place not in known}
-        hashes = {i: xxhash.xxh3_64() for i in new}
-        mean.add(parts, scales, divisor, mirrors, hashes)
+        hashes = {i: self._begun.get((index, place), xxhash.xxh3_64()) for i, place in new.items()}
+        unread = [i for i, place in enumerate(places) if (index, place) in self._unread]
+        if wrong := mean.add(parts, scales, divisor, mirrors, hashes, unread):
+            self._note_wrong(index, (places[i] for i in wrong))
+            self._begun.update({(index, place): hashes[i] for i, place in new.items() if divisor})
+            return
+        self._next[index] = turn
+        for place in places:
+            del held[place]
         for i, place in new.items():
             known[place] = hashes[i].intdigest()
         copied = sum((index, place) not in self._lent for place in places)
@@ -283,6 +383,10 @@ class Round:
         at = bisect.bisect_left(self._wanting, place)
         if at < len(self._wanting) and self._wanting[at] == place:
             del self._wanting[at]
+
+
+def _not_finite(index: int, shard: int) -> str:
+    return f"chunk {index} of shard {shard} has NaN, infinity or numbers too large to be weights"
 
 
 class Vectors:

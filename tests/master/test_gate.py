@@ -71,10 +71,3 @@ def test_a_loop_whose_samples_nobody_knows_says_them_and_needs_no_loss(samples):
 def test_what_a_loop_says_has_bounds(samples, sums, job, told):
     with pytest.raises(PeerError, match=told):
         check_push(push_of(samples, sums), TRAIN, job)
-
-
-def test_the_metrics_of_an_epoch_have_a_bound_whoever_names_them():
-    known = [str(i) for i in range(SUMS_MAX)]
-    assert check_push(push_of(4, {"7": [1.0, 4.0]}), TRAIN, OPEN, known)
-    with pytest.raises(PeerError, match="at most 64 metrics; train round 0 shard 1 brings others"):
-        check_push(push_of(4, {"another": [1.0, 4.0]}), TRAIN, OPEN, known)
