@@ -1,0 +1,1 @@
+"""A run on Kubernetes, as plain objects: nothing here talks to a cluster."""
