@@ -4,7 +4,9 @@
     make chaos ARGS="--quick"                         two faults of each kind, about two minutes
 
 Of each fault there are twenty, one after the other in one run of two workers, the second behind a proxy; the
-next one comes when everybody is back. (In the short form all faults of a mode are in one run.) A round has
+next one comes when everybody is back. (In the short form all faults of a mode are in one run.) Who is behind
+a proxy cannot prove which process it is, so in mode auto the first worker shares memory with the master, and
+the second sends chunks. A round has
 four units of 20 ms, so that whoever joins is given some. Recovery is the time from the fault to the end of
 the first round that was begun after it, as the master's log dates it: that round needs whoever was hit, or
 somebody in his place. So an ordinary round's time is in it. In the end the run is stopped, and its weights
@@ -46,7 +48,7 @@ LATEST_S = 0.05  # a fault comes so long after its turn at most, so that it hits
 STOPPED_S = 5.0
 HOLE_S = 10.0
 ONE_WAY_S = 5.0
-MODES = {"shm": ("--transport", "shm"), "tcp": ("--transport", "tcp"), "servers 2": ("--servers", "2")}
+MODES = {"auto": ("--transport", "auto"), "tcp": ("--transport", "tcp"), "servers 2": ("--servers", "2")}
 
 
 class Watch:

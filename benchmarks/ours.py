@@ -6,13 +6,14 @@ holds the copy out of the canonical weights, the checksums, the messages, waitin
 the averaging.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,7 @@ class Run:
     """What one run showed. `seconds`: the worst worker's, one a round that all workers took part in."""
 
     seconds: list[float]
+    elapsed_s: float  # from the first unit to the last
     rounds: int
     cpu_s: float  # a round, of master and workers together
     master_cpu_s: float  # a round
@@ -75,29 +77,50 @@ class Run:
         return str(self.record.get("transport", "tcp"))
 
 
+Beside = Callable[[str], contextlib.AbstractContextManager[object]]
+
+
 def run(
-    parameters: int, workers: int, rounds: int, flags: Sequence[str], look_at_workers: bool = False
+    parameters: int,
+    workers: int,
+    rounds: int,
+    flags: Sequence[str],
+    look_at_workers: bool = False,
+    beside: Beside | None = None,
+    keys: Path | None = None,
 ) -> Run:
-    """Run `rounds` rounds and a few to warm up. Raises `MissingError` where a flag is refused."""
+    """Run `rounds` rounds and a few to warm up. Raises `MissingError` where a flag is refused.
+
+    beside: what goes on as soon as the workers are there, given the master's address. keys: as of a cluster.
+    """
     with tempfile.TemporaryDirectory(prefix="rounds-") as folder:
         settings = job_flags(parameters, workers, rounds, Path(folder) / "notes")
-        master, group, record = watch(JOB, workers, [*settings, *flags], look_at_workers)
+        master, group, record = watch(JOB, workers, [*settings, *flags], look_at_workers, beside, keys)
         notes = read_notes(Path(folder))
     seconds = worst_gaps(notes, workers)
     first, last = (pick(note[3] for each in notes for note in each) for pick in (min, max))
     counted = max(1, rounds + WARM_UP)
     own = master.cpu_between(first, last) / counted
     theirs = sum(each[-1][4] - each[0][4] for each in notes) / counted
-    return Run(seconds, counted, own + theirs, own, master, group, record)
+    return Run(seconds, last - first, counted, own + theirs, own, master, group, record)
 
 
 def watch(
-    job: Path, workers: int, flags: Sequence[str], look_at_workers: bool = True
+    job: Path,
+    workers: int,
+    flags: Sequence[str],
+    look_at_workers: bool = True,
+    beside: Beside | None = None,
+    keys: Path | None = None,
 ) -> tuple[Watched, list[Watched], dict[str, Any]]:
     """Run a job to its end: the master, the workers and the record. Raises `MissingError` if it fails."""
     master, group = Watched(), [Watched() for _ in range(workers)]
     try:
-        with LocalCluster(job, workers, server_flags=flags) as cluster:
+        with contextlib.ExitStack() as stack:
+            cluster = stack.enter_context(LocalCluster(job, workers, server_flags=flags, keys=keys))
+            if beside is not None:
+                cluster.wait_for("starting", LIMIT_S)
+                stack.enter_context(beside(cluster.address))
             assert cluster.master is not None
             deadline = time.monotonic() + LIMIT_S
             while cluster.master.is_alive and time.monotonic() < deadline:

@@ -242,6 +242,25 @@ def _saving(figures: Figures) -> list[str]:
     return [words, _table(head, rows)]
 
 
+def _curve(figures: Figures) -> list[str]:
+    plain = {
+        e["parameters"]: e["seconds"]["median"] for e in figures["entries"] if e["way"] == "without keys"
+    }
+    head = ["parameters", "", "ms (p10-p90)", "times", "CPU ms a round", "rounds"]
+    rows = [
+        [
+            f"{e['parameters']:,}",
+            e["way"],
+            _ms(e["seconds"]),
+            f"{e['seconds']['median'] / plain[e['parameters']]:.2f}",
+            _three(1e3 * e["cpu_s"]),
+            f"{e['seconds']['count']:,}",
+        ]
+        for e in figures["entries"]
+    ]
+    return [f"Rounds over TCP on this machine, {figures['workers']} workers.", _table(head, rows)]
+
+
 def _steps(figures: Figures) -> list[str]:
     by = {(e["model"], e["contestant"]): e["seconds"] for e in figures["entries"]}
     rows = []
@@ -296,12 +315,37 @@ def _namespaces(figures: Figures) -> list[str]:
     return [words, _table(["two hosts", "ms a round (p10-p90)", "times bytes / bandwidth"], rows)]
 
 
+def _attacked(figures: Figures) -> list[str]:
+    head = ["attack", "ms a round (p10-p90)", "times", "whole run, times", "rounds", "shut or refused"]
+    alone = figures["alone"]
+    rows = [["none", _ms(alone), "", "", f"{alone['count']:,}", ""]]
+    rows += [
+        [
+            e["attack"],
+            _ms(e["seconds"]),
+            f"{e['ratio']:.3f}",
+            f"{e['run_ratio']:.3f}",
+            f"{e['seconds']['count']:,}",
+            str(e["told"]),
+        ]
+        for e in figures["entries"]
+    ]
+    words = (
+        f"{figures['parameters']:,} parameters in shared memory, {figures['workers']} workers. A process "
+        "of the same machine attacks the master. Times: by a run without an attack right before or after, "
+        "the median of such pairs. Rounds in which a spare worker raced are in the whole run only."
+    )
+    return [words, _table(head, rows)]
+
+
 _PARTS: dict[str, tuple[str, Callable[[Figures], list[str]]]] = {
     "rounds": ("One synchronisation round", _rounds),
     "fan_in": ("Many workers", _fan_in),
     "memory": ("Memory", _memory),
     "saving": ("Checkpoints and the ledger", _saving),
+    "curve": ("Keys", _curve),
     "steps": ("A training step", _steps),
     "mnist": ("MNIST to 0.97", _mnist),
     "namespaces": ("Two hosts", _namespaces),
+    "attacked": ("Under attack", _attacked),
 }

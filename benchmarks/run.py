@@ -16,7 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import attacked
 import click
+import curve
 import fan_in
 import memory_use
 import mnist_race
@@ -32,9 +34,11 @@ PARTS: dict[str, Callable[[Setting], dict[str, Any]]] = {
     "fan_in": fan_in.measure,
     "memory": memory_use.measure,
     "saving": saving.measure,
+    "curve": curve.measure,
     "steps": steps.measure,
     "mnist": mnist_race.measure,
     "namespaces": namespaces.measure,
+    "attacked": attacked.measure,
 }
 
 
