@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 FACE = "paramserver"  # its `__init__`, which shows both sides to the user
-FACES = {FACE, "paramserver.torch", "paramserver.jax"}  # with what shows an adapter
-ADAPTERS = {"torch": "ps_worker.torch_", "jax": "ps_worker.jax_"}  # how modules begin that import an extra
+FACES = {FACE, "paramserver.of_jobs", "paramserver.torch", "paramserver.jax"}  # with its parts, and adapters
+# How modules begin that import an extra.
+ADAPTERS = {"torch": "ps_worker.torch_", "jax": "ps_worker.jax_", "ray": "paramserver.ray"}
 SIDES = ("paramserver", "ps_worker")
 # Runs the machines of both sides in one thread, so it must import both. Command lines aside nobody may import
 # it: nothing that takes part in a run depends on how one is simulated.

@@ -65,10 +65,12 @@ class Start:
         """From the newest checkpoint, or from the beginning where there is none."""
         return cls(folder, checkpoint.newest(folder, JOB.digest, lambda text: None))
 
-    def average(self, until: int) -> "Start":
+    def average(self, until: int, *refused: Contribution) -> "Start":
+        """refused: what came to each of these rounds, too."""
         while self.version < until:
             self.version += 1
-            self.writer.add(averaged(self.version))
+            one = averaged(self.version)
+            self.writer.add(dataclasses.replace(one, units=(*one.units, *refused)))
         return self
 
     def save(self) -> Path:

@@ -12,16 +12,21 @@ TABLE = {
     1: """
         ps_common.arrays ps_common.fields ps_common.figures ps_common.gather ps_common.job
         ps_common.layout ps_common.loop_job ps_common.memory ps_common.own_loop ps_common.own_model
-        ps_common.plan
+        ps_common.plan ps_common.reaching ps_common.rules
         ps_common.schedule ps_common.seeds ps_common.shards ps_common.spelling ps_common.vocabulary
         ps_common.wire
         """,
     2: """
-        paramserver.accounting
-        paramserver.averaging paramserver.canonical paramserver.chunks paramserver.digests paramserver.effects
-        paramserver.exchange paramserver.gate paramserver.leases paramserver.leasing
+        paramserver.accounting paramserver.bucket paramserver.connections paramserver.floods
+        paramserver.limits paramserver.unread
+        paramserver.averaging paramserver.canonical paramserver.chunks paramserver.cleared paramserver.digests
+        paramserver.effects paramserver.norms
+        paramserver.exchange paramserver.gate paramserver.gathered paramserver.leases paramserver.leasing
+        paramserver.diagnosis paramserver.farewell
         paramserver.lending paramserver.members paramserver.pacing paramserver.progress
-        paramserver.racing paramserver.rounds paramserver.served paramserver.servers paramserver.settings
+        paramserver.askers paramserver.quarantine paramserver.quota paramserver.racing paramserver.robust
+        paramserver.roles paramserver.rounds paramserver.said paramserver.served paramserver.servers
+        paramserver.settings paramserver.tolerance
         ps_worker.arrival ps_worker.batches ps_worker.brought ps_worker.device_copies ps_worker.effects
         ps_worker.own_arrays ps_worker.own_replica ps_worker.pinned ps_worker.replica ps_worker.replicas
         ps_worker.rows ps_worker.stock ps_worker.train_sets ps_worker.units
@@ -41,7 +46,8 @@ TABLE = {
         ps_worker.nn.softmax ps_worker.nn.transformer ps_worker.nn.vectors
         """,
     3: """
-        paramserver.averager paramserver.fleet paramserver.machine paramserver.stragglers paramserver.work
+        paramserver.averager paramserver.fleet paramserver.judging paramserver.machine paramserver.orders
+        paramserver.status paramserver.stragglers paramserver.work
         ps_worker.machine
         """,
     4: """
@@ -52,10 +58,17 @@ TABLE = {
         ps_common.data.text_file
         ps_common.datasets ps_common.datasets.cache ps_common.datasets.catalogue ps_common.datasets.registry
         ps_common.datasets.samples ps_common.datasets.tables
-        ps_common.address ps_common.files ps_common.saying ps_common.loader ps_common.segments
-        ps_common.shared_memory ps_common.signals ps_common.sockets ps_common.weights_file
+        ps_common.address ps_common.caller ps_common.descriptors ps_common.files ps_common.interfaces
+        ps_common.key_folder ps_common.keys ps_common.loader ps_common.probing ps_common.saying
+        ps_common.segments ps_common.shared_memory ps_common.signals ps_common.sockets ps_common.weights_file
+        paramserver.address_file
         paramserver.averager_loop paramserver.averagers paramserver.checkpoint paramserver.children
-        paramserver.cluster paramserver.folder_lock paramserver.ledger paramserver.saving
+        paramserver.asking paramserver.authorised paramserver.examining paramserver.listening
+        paramserver.kubernetes paramserver.kubernetes.key_files paramserver.kubernetes.objects
+        paramserver.kubernetes.pods paramserver.kubernetes.spec paramserver.kubernetes.yaml_text
+        paramserver.called_servers paramserver.cluster paramserver.door paramserver.folder_lock
+        paramserver.identities paramserver.ledger paramserver.monitor paramserver.peer_process
+        paramserver.saving
         paramserver.log paramserver.loop paramserver.record paramserver.serve paramserver.serving
         paramserver.simulation paramserver.simulation.bottleneck paramserver.simulation.case
         paramserver.simulation.clock paramserver.simulation.cluster paramserver.simulation.computing
@@ -66,7 +79,8 @@ TABLE = {
         paramserver.simulation.node paramserver.simulation.prediction paramserver.simulation.report
         paramserver.simulation.server_node paramserver.simulation.slots paramserver.simulation.small
         paramserver.simulation.worker_node paramserver.simulation.world
-        paramserver.replay paramserver.shield paramserver.verify paramserver.watched
+        paramserver.ray_board paramserver.ray_part paramserver.ray_roles paramserver.ray_run
+        paramserver.replay paramserver.shield paramserver.verify paramserver.watched paramserver.zap
         ps_worker.bridge ps_worker.client ps_worker.computing ps_worker.loop ps_worker.membership
         ps_worker.freed_memory ps_worker.model ps_worker.read_ahead
         ps_worker.jax_loop ps_worker.jax_replica ps_worker.jax_tree
@@ -74,11 +88,15 @@ TABLE = {
         """,
     5: """
         ps_common.cli ps_common.command ps_worker.cli
-        paramserver paramserver.jax paramserver.torch
-        paramserver.cli paramserver.cli.average paramserver.cli.local paramserver.cli.master
+        paramserver paramserver.jax paramserver.of_jobs paramserver.ray paramserver.torch
+        paramserver.cli paramserver.cli.admin paramserver.cli.asking paramserver.cli.average
+        paramserver.cli.doctor paramserver.cli.keys paramserver.cli.kubernetes paramserver.cli.local
+        paramserver.cli.master
+        paramserver.cli.driving paramserver.cli.launchers paramserver.cli.node_list paramserver.cli.ray
+        paramserver.cli.run
         paramserver.cli.own
         paramserver.cli.options paramserver.cli.server paramserver.cli.simulate
-        paramserver.cli.verify
+        paramserver.cli.status paramserver.cli.verify
         """,
 }
 FLOORS = {name: floor for floor, names in TABLE.items() for name in names.split()}

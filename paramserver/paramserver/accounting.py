@@ -10,10 +10,29 @@ import collections
 
 from paramserver import digests
 from paramserver.effects import Averaged, Contribution
+from ps_common.errors import PeerError
 from ps_common.schedule import Schedule
 
 AVERAGED = "averaged"
 LEFT_OUT = "left out"  # of a round that was closed without it
+_REFUSED = "refused: "
+_REASON_MAX = 200  # characters
+_ERRORS: list[type[PeerError]] = [PeerError, *PeerError.__subclasses__()]
+_KINDS = frozenset(error.kind for error in _ERRORS)
+
+
+def refused(error: PeerError) -> str:
+    """The verdict on a contribution that was refused."""
+    return f"{_REFUSED}{error.kind}: {str(error)[:_REASON_MAX]}"
+
+
+def refusal_in(verdict: str) -> tuple[str, str] | None:
+    """Kind and reason of a verdict that a contribution was refused; None for any other verdict."""
+    if not verdict.startswith(_REFUSED):
+        return None
+    said = verdict.removeprefix(_REFUSED)
+    kind, _, reason = said.partition(": ")
+    return (kind, reason) if kind in _KINDS else (PeerError.kind, said)
 
 
 class AccountError(Exception):

@@ -12,15 +12,18 @@ import numpy as np
 from paramserver.canonical import Canonical
 from paramserver.chunks import Chunks, Comer, take_part
 from paramserver.effects import Effect, Outbox
+from paramserver.quarantine import is_noted
 from paramserver.rounds import Lent
 from paramserver.settings import Settings
 from ps_common import messages as m
 from ps_common.arrays import HostArray
-from ps_common.errors import PeerError, ProtocolMismatch, TimedOut, UsageError
+from ps_common.errors import NotFinite, Outlier, PeerError, ProtocolMismatch, TimedOut, UsageError
 from ps_common.gather import Gather
 from ps_common.layout import Layout
 from ps_common.memory import Heap, Memory, Unshared
 from ps_common.messages import NOT_SHARED
+from ps_common.rules import MEAN, Rule
+from ps_common.vocabulary import from_plain
 
 BUSY_S = 10.0  # a master not heard of for so long may be followed by another one's run
 KEPT_ROUNDS = 4  # vectors of others that were not used for so long are let go of
@@ -50,7 +53,10 @@ class Averager:
         self._seen: dict[tuple[int, int], Lent] = {}  # vectors of others, by pid and descriptor
         self._used: dict[tuple[int, int], int] = {}  # the version that each was last used for
         self._number = 0  # of the last message about rounds
+        self._came_by: dict[int, int] = {}  # shard -> the number of the Announce or Lend of its contribution
+        self._wrong: dict[int, tuple[int, PeerError]] = {}  # shard -> the same, and what is wrong with it
         self._closed: m.Closed | None = None  # what was answered when the round was finished
+        self._refused = 0  # messages
 
     # -- inputs ---------------------------------------------------------------------------------------
 
@@ -106,10 +112,15 @@ class Averager:
             if self._filling is None:
                 self._outbox.send(sender, m.Serving(message.generation, self._is_shared))
             return
-        self._begin(message, now)
+        try:
+            self._begin(message, now)
+        except MemoryError as error:
+            self._forget()
+            raise PeerError(f"there is no room for stretch {message.server}: {error}") from error
 
     def _begin(self, serve: m.Serve, now: float) -> None:
         layout = Layout.from_plain(serve.layout)
+        layout.check_chunks(serve.chunk_bytes)
         if serve.server >= serve.servers:
             raise PeerError(f"there is no stretch {serve.server} of {serve.servers}")
         try:
@@ -118,9 +129,13 @@ class Averager:
                 window=serve.window,
                 held_bytes=max(1, serve.held_bytes),
                 keeps_ledger=serve.keeps_digests,
+                outlier_factor=serve.outlier_factor,
+                rejects_outliers=serve.rejects_outliers,
+                secret=max(1, serve.secret),
             )
         except UsageError as error:
             raise PeerError(str(error)) from error
+        rule = _rule_of(serve)
         kept = self._kept(serve)
         self._serve, self._cut, self._whole_bytes = (
             serve,
@@ -128,6 +143,8 @@ class Averager:
             layout.nbytes,
         )
         self._number, self._filling, self._closed = 0, None, None
+        self._came_by.clear()
+        self._wrong.clear()
         self._seen.clear()
         self._used.clear()
         self._chunks = None
@@ -143,7 +160,7 @@ class Averager:
         elif vector is None:
             vector = np.zeros(part.nbytes, np.uint8)
             self._filling = Gather(len(part.chunks(serve.chunk_bytes)), serve.window)
-        canonical = Canonical(settings, self._memory, keeps=not self._is_shared)
+        canonical = Canonical(settings, self._memory, keeps=not self._is_shared, rule=rule)
         self._chunks = Chunks(canonical, self._outbox)
         self._chunks.begin(part, serve.version, vector)
         self._asked_at = now
@@ -210,6 +227,7 @@ class Averager:
             return  # others have overtaken it; it is said again if it matters
         self._number = message.number
         _HANDLERS[type(message)](self, chunks, message)
+        self._tell_wrong(chunks)
         chunks.send_grants()  # what it has made room for
 
     def _on_open(self, chunks: Chunks, message: m.Open) -> None:
@@ -221,6 +239,7 @@ class Averager:
             return
         if len(message.shards) != len(message.samples) or not message.shards or 0 in message.samples:
             raise PeerError("a round has shards, and samples of each")
+        chunks.canonical.check_round(len(message.shards))
         self._let_go_of_old(message.version)
         out: HostArray | None = None
         if self._is_shared:
@@ -229,7 +248,12 @@ class Averager:
                 self._outbox.send(self._master, m.Serving(message.generation, False))
                 return
         self._closed = None
-        chunks.open(message.shards, message.samples, out)
+        self._came_by.clear()
+        self._wrong.clear()
+        try:
+            chunks.open(message.shards, message.samples, out)
+        except MemoryError as error:
+            raise PeerError(f"there is no room for version {message.version}: {error}") from error
         self._leave_out(chunks, message.left_out)
 
     def _leave_out(self, chunks: Chunks, shards: Sequence[int]) -> None:
@@ -243,17 +267,20 @@ class Averager:
     def _on_announce(self, chunks: Chunks, message: m.Announce) -> None:
         if not self._is_open(chunks, message.version, message.shard):
             return
+        self._came_by[message.shard] = message.number
         comer = Comer(message.lease, message.worker, message.is_last, message.samples)
         if chunks.is_delivered(message.shard):
             self._tell_delivered(chunks, message.shard)
         elif chunks.shard_of(message.worker, message.lease) == message.shard:
             chunks.repeat(message.shard, message.is_last)
         else:
+            self._wrong.pop(message.shard, None)
             chunks.announce(message.shard, comer)
 
     def _on_lend(self, chunks: Chunks, message: m.Lend) -> None:
         if not self._is_open(chunks, message.version, message.shard):
             return
+        self._came_by[message.shard] = message.number
         if not chunks.is_delivered(message.shard):
             try:
                 lent = self._see(message.pid, message.descriptor)
@@ -261,11 +288,16 @@ class Averager:
                 head = (message.generation, message.number, message.version, message.shard)
                 self._outbox.send(self._master, m.Unseen(*head, str(error)[:1000]))
                 return
+            self._wrong.pop(message.shard, None)
             chunks.lend(message.shard, lent, message.samples)
         self._tell_delivered(chunks, message.shard)
 
     def _on_withdraw(self, chunks: Chunks, message: m.Withdraw) -> None:
-        if self._is_open(chunks, message.version, message.shard):
+        if not self._is_open(chunks, message.version, message.shard):
+            return
+        if message.is_wrong:
+            chunks.take_back(message.shard)
+        else:
             chunks.withdraw(message.shard)
 
     def _on_release(self, chunks: Chunks, message: m.Release) -> None:
@@ -283,12 +315,16 @@ class Averager:
         if self._closed is None:
             self._leave_out(chunks, message.left_out)
         if not round_.is_closed:
+            for shard in self._wrong:
+                self._tell_faulty(chunks, shard)
             return
         if self._closed is None:  # only once: then the mirrors belong to their processes again
             self._closed = self._finish(chunks, message)
-        self._outbox.send(self._master, self._closed)
+        if self._closed is not None:
+            self._outbox.send(self._master, self._closed)
 
-    def _finish(self, chunks: Chunks, message: m.Finish) -> m.Closed:
+    def _finish(self, chunks: Chunks, message: m.Finish) -> m.Closed | None:
+        """Average what is left; None where something of it is wrong."""
         mirrors, unwritten = [], []
         for pid, descriptor in zip(message.pids, message.descriptors, strict=False):
             try:
@@ -296,7 +332,12 @@ class Averager:
             except (Unshared, PeerError):
                 unwritten.append(pid)
         chunks.finish(mirrors)
-        return m.Closed(message.generation, message.version, tuple(unwritten), chunks.digests())
+        self._tell_wrong(chunks)
+        if not chunks.is_finished:
+            return None
+        return m.Closed(
+            message.generation, message.version, tuple(unwritten), chunks.digests(), chunks.outliers()
+        )
 
     def _on_chunk(self, chunks: Chunks, sender: bytes, message: m.Chunk, payload: memoryview) -> None:
         shard = chunks.shard_of(sender, message.lease)
@@ -304,10 +345,31 @@ class Averager:
             return  # of a lease that has ended
         if not chunks.may_come(shard, message.index):
             return  # once more, or granted in a generation gone by
-        chunks.take(shard, message, payload)
+        try:
+            chunks.take(shard, message, payload)
+        except (NotFinite, Outlier) as error:
+            chunks.take_back(shard)
+            self._note_wrong(chunks, shard, error)
+            return
+        self._tell_wrong(chunks)
         chunks.send_grants()
         if chunks.is_delivered(shard):
             self._tell_delivered(chunks, shard)
+
+    def _tell_wrong(self, chunks: Chunks) -> None:
+        """Contributions may have been found to be wrong when they were summed: the master sees to others."""
+        for shard, error in chunks.take_wrong().items():
+            self._note_wrong(chunks, shard, error)
+
+    def _note_wrong(self, chunks: Chunks, shard: int, error: PeerError) -> None:
+        self._wrong[shard] = (self._came_by.get(shard, 0), error)
+        self._tell_faulty(chunks, shard)
+
+    def _tell_faulty(self, chunks: Chunks, shard: int) -> None:
+        if self._serve is not None:
+            number, error = self._wrong[shard]
+            head = (self._serve.generation, number, chunks.version + 1, shard)
+            self._outbox.send(self._master, m.Faulty(*head, error.kind, str(error)[:1000]))
 
     def _on_weights(self, chunks: Chunks, message: m.Weights, payload: memoryview) -> None:
         """A chunk of the version to begin with."""
@@ -325,7 +387,8 @@ class Averager:
 
     def _tell_delivered(self, chunks: Chunks, shard: int) -> None:
         if self._serve is not None:
-            self._outbox.send(self._master, m.Delivered(self._serve.generation, chunks.version + 1, shard))
+            head = (self._serve.generation, self._came_by.get(shard, 0), chunks.version + 1, shard)
+            self._outbox.send(self._master, m.Delivered(*head))
 
     def _master_vector(self, descriptor: int) -> HostArray | None:
         """This server's stretch of a vector of the master; None where it cannot be seen from here."""
@@ -360,7 +423,21 @@ class Averager:
         self._used.clear()
 
     def _refuse(self, sender: bytes, error: PeerError) -> None:
-        self._outbox.note("rejection", f"refused a message of {sender.hex()[:16]}: {error}", urgent=True)
+        self._refused += 1
+        if is_noted(self._refused):
+            self._outbox.note("rejection", f"refused a message of {sender.hex()[:16]}: {error}", urgent=True)
+
+
+def _rule_of(serve: m.Serve) -> Rule:
+    """How to average, as the master says. Raises `PeerError` for what is no rule, or one of whole vectors."""
+    rule = MEAN if serve.rule is None else from_plain(serve.rule)
+    if not isinstance(rule, Rule):
+        raise PeerError(f"the rule of averaging must be one of paramserver.rules, not {type(rule).__name__}")
+    if rule.is_whole and serve.servers > 1:
+        raise PeerError(
+            f"the rule {rule.name} takes whole vectors, and {serve.servers} servers have stretches"
+        )
+    return rule
 
 
 _HANDLERS: dict[type[m.Message], Callable[..., None]] = {

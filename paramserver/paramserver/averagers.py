@@ -18,14 +18,17 @@ POLL_S = 0.01
 class Averagers:
     """`count` processes of `ps-average`, which leave with this one.
 
-    bind_host: the interface to listen on. host: what workers reach it by.
+    bind_host: the interface to listen on. host: what workers reach it by. keys: the folder of keys, if any.
     """
 
-    def __init__(self, count: int, bind_host: str, host: str, log_format: str) -> None:
+    def __init__(
+        self, count: int, bind_host: str, host: str, log_format: str, keys: Path | None = None
+    ) -> None:
         self._count = count
         self._bind_host = bind_host
         self._host = host
         self._flags = ["--log-format", log_format, "--quiet", "--leave-with", str(os.getpid())]
+        self._flags += [] if keys is None else ["--keys", str(keys)]
         self._flags += [] if address.is_loopback(bind_host) else ["--insecure"]  # as the master was told
         self._processes: list[subprocess.Popen[bytes]] = []
         self._ports: list[int] = []

@@ -2,10 +2,14 @@
 
 from collections.abc import Sequence
 
+from paramserver.cleared import ClearedRound
+from paramserver.gathered import GatheredRound
+from paramserver.norms import Norms, sampled
 from paramserver.rounds import Round, Vectors
 from paramserver.settings import Settings
+from ps_common import rules
 from ps_common.arrays import HostArray
-from ps_common.errors import PeerError
+from ps_common.errors import PeerError, UsageError, WrongChunk
 from ps_common.layout import ChunkSpan, Layout
 from ps_common.memory import Memory
 from ps_common.messages import NOT_SHARED
@@ -16,14 +20,23 @@ class Canonical:
     """The weights of the last closed version. `layout` and `vector` are None before they are initialised.
 
     memory: where its vectors lie. keeps: whether to average into them again; not where they are another's.
+    rule: how rounds are averaged.
     """
 
-    def __init__(self, settings: Settings, memory: Memory, keeps: bool = True) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        memory: Memory,
+        keeps: bool = True,
+        rule: rules.Rule = rules.MEAN,
+    ) -> None:
         self.layout: Layout | None = None
         self.vector: HostArray | None = None
         self._settings = settings
         self._memory = memory
         self._keeps = keeps
+        self._rule = rule
+        self.norms = Norms(settings.outlier_factor)
         self._vectors = Vectors(0, memory)
         self.spans: tuple[ChunkSpan, ...] = ()
         self._checksums: dict[int, int] = {}  # of chunks of this version, made when first sent
@@ -46,6 +59,7 @@ class Canonical:
 
     def propose(self, layout: Layout) -> HostArray:
         """Agree on a layout; a vector for the first weights. Raises `PeerError` for one too large."""
+        layout.check_chunks(self._settings.chunk_bytes)
         self.agree(layout)
         try:
             return self.take_vector()
@@ -62,9 +76,25 @@ class Canonical:
         """An average of these shards, to become the next version; in `out`, or a vector of its own."""
         vector = self.take_vector() if out is None else out
         settings = self._settings
-        return Round(
+        if self._rule == rules.MEAN and settings.rejects_outliers and self.vector is not None:
+            given = (shards, samples, self.spans, vector, settings.window, settings.keeps_ledger)
+            return ClearedRound(self.vector, self.norms, *given)
+        if self._rule.faulty and self.vector is not None:  # the first weights are those of one worker
+            given = (shards, samples, self.spans, vector, settings.window, settings.keeps_ledger)
+            return GatheredRound(self._rule, self.vector, *given)
+        round_ = Round(
             shards, samples, self.spans, vector, settings.window, self.budget_bytes, settings.keeps_ledger
         )
+        if self.vector is not None:
+            round_.measure(self.vector, sampled(len(self.spans), settings.secret))
+        return round_
+
+    def check_round(self, contributions: int) -> None:
+        """Raise `PeerError` where the rule cannot tell anything of so few."""
+        try:
+            self._rule.check(contributions if self.vector is not None else self._rule.least)
+        except UsageError as error:
+            raise PeerError(str(error)) from error
 
     @property
     def budget_bytes(self) -> int:
@@ -107,7 +137,7 @@ class Canonical:
 
     def _chunk(self, vector: HostArray | None, index: int, known: dict[int, int]) -> tuple[HostArray, int]:
         if vector is None or index >= len(self.spans):
-            raise PeerError(f"there is no chunk {index}; the model has {len(self.spans)}")
+            raise WrongChunk(f"there is no chunk {index}; the model has {len(self.spans)}")
         span = self.spans[index]
         part = vector[span.start : span.stop]
         if index not in known:

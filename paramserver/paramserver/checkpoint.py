@@ -7,6 +7,7 @@ that names them. When they are written is `saving.py`'s affair.
 
 import dataclasses
 import functools
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -71,18 +72,30 @@ def _position_in(meaning: dict[str, Any]) -> Position | None:
 
 def _check(snapshot: Snapshot) -> None:
     """Raise `ValueError` for a value that no run has."""
-    for name, kind in (("version", int), ("term", int), ("samples", int), ("run", str), ("job_digest", str)):
-        if type(getattr(snapshot, name)) is not kind:
-            raise ValueError(f"{name} is {getattr(snapshot, name)!r}")
+    for name, least in (("version", 0), ("term", 1), ("samples", 0)):
+        value = getattr(snapshot, name)
+        if type(value) is not int or not least <= value < 2**62:
+            raise ValueError(f"{name} is {str(value)[:100]!r}")
+    for name in ("run", "job_digest"):
+        if type(getattr(snapshot, name)) is not str:
+            raise ValueError(f"{name} is a {type(getattr(snapshot, name)).__name__}")
     if not _RUN.fullmatch(snapshot.run):
         raise ValueError(f"run is {snapshot.run[:100]!r}")
     for name, outer in (("job", dict), ("sums", dict), ("history", list)):
         if type(getattr(snapshot, name)) is not outer:
             raise ValueError(f"{name} is a {type(getattr(snapshot, name)).__name__}")
+    if not all(type(sums) is list and all(map(_is_number, sums)) for sums in snapshot.sums.values()):
+        raise ValueError("sums are not lists of numbers by name")
+    if not all(type(entry) is dict for entry in snapshot.history):
+        raise ValueError("history is no list of dicts")
     if type(snapshot.done) is not list or not all(type(n) is int and n >= 0 for n in snapshot.done):
-        raise ValueError(f"done is {snapshot.done!r}")
-    if type(snapshot.seconds) not in (int, float):
-        raise ValueError(f"seconds is {snapshot.seconds!r}")
+        raise ValueError(f"done is {str(snapshot.done)[:100]}")
+    if not _is_number(snapshot.seconds) or snapshot.seconds < 0:
+        raise ValueError(f"seconds is {str(snapshot.seconds)[:100]!r}")
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
 
 
 def newest(folder: Path, job_digest: str | None, skipped: Callable[[str], None]) -> Snapshot | None:

@@ -5,7 +5,7 @@ vector. Who works on what, and whether a contribution may be one at all, is deci
 """
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from paramserver.effects import Outbox
 from paramserver.rounds import Lent, Round
 from ps_common import messages as m
 from ps_common.arrays import HostArray
-from ps_common.errors import PeerError
+from ps_common.errors import PeerError, WrongChecksum, WrongChunk
 from ps_common.gather import Gather
 from ps_common.layout import ChunkSpan, Layout
 from ps_common.wire import checksum
@@ -35,12 +35,12 @@ def take_part(
 ) -> bool:
     """Write a chunk that has come where it belongs; whether it was wanted. Raises `PeerError`."""
     if message.index >= len(spans):
-        raise PeerError(f"there is no chunk {message.index}; the stretch has {len(spans)}")
+        raise WrongChunk(f"there is no chunk {message.index}; the stretch has {len(spans)}")
     span = spans[message.index]
     if len(payload) != span.nbytes:
-        raise PeerError(f"chunk {message.index} has {len(payload)} bytes, not {span.nbytes}")
+        raise WrongChunk(f"chunk {message.index} has {len(payload)} bytes, not {span.nbytes}")
     if checksum(payload) != message.checksum:
-        raise PeerError(f"chunk {message.index} of version {message.version} has a wrong checksum")
+        raise WrongChecksum(f"chunk {message.index} of version {message.version} has a wrong checksum")
     is_wanted = into.take(message.index)
     if is_wanted:
         vector[span.start : span.stop] = np.frombuffer(payload, np.uint8)
@@ -101,18 +101,27 @@ class Chunks:
     def finish(self, mirrors: Sequence[Lent] = ()) -> None:
         """Every contribution is in: average what is left, on the way into `mirrors` too.
 
-        The outcome goes to whoever has asked for it; the version is what it was until `adopt`.
+        The outcome goes to whoever has asked for it; the version is what it was until `adopt`. Unless a
+        contribution is found to be wrong: then `take_wrong` has it, and this is to be said again.
         """
         if self.round is None:
             return
         self.canonical.finish(self.round, [mirror.vector for mirror in mirrors])
-        for index in list(self._awaited):
-            self._send_awaited(self.round, index)
+        self._send_closed(self.round)
 
     @property
     def is_finished(self) -> bool:
         """Whether what `finish` has begun is done."""
-        return True
+        return self.round is None or self.round.is_closed
+
+    def outliers(self) -> tuple[int, ...]:
+        """Shards whose contributions to the finished round have moved the weights unusually far."""
+        if self.round is None:
+            return ()
+        norms = self.round.norms()
+        found = self.canonical.norms.outliers(norms)
+        self.canonical.norms.remember({shard: norm for shard, norm in norms.items() if shard not in found})
+        return tuple(found)
 
     def digests(self) -> tuple[str, ...]:
         """Of the contributions to the finished round, in the order of its shards, if they are kept."""
@@ -144,11 +153,24 @@ class Chunks:
                 self.round.weigh(shard, samples)
             self.round.lend(shard, lent.vector)
 
-    def withdraw(self, shard: int) -> None:
-        """Whoever was sending a contribution is gone. What has come stays."""
-        if self.round is not None:
-            self._forget_comer(shard)
-            self.round.withdraw(shard)
+    def take_back(self, shard: int) -> bool:
+        """A contribution is wrong: drop what is not summed of it. Whether something was summed, and stays."""
+        if self.round is None or not self.round.has(shard):
+            return False
+        self._forget_comer(shard)
+        return self.round.take_back(shard)
+
+    def take_wrong(self) -> Mapping[int, PeerError]:
+        """The shards whose contributions were found to be wrong when they were read; they are taken back."""
+        return self.round.take_wrong() if self.round is not None else {}
+
+    def withdraw(self, shard: int) -> bool:
+        """Whoever was sending a contribution is gone. What has come stays; whether anything has."""
+        if self.round is None:
+            return False
+        self._forget_comer(shard)
+        self.round.withdraw(shard)
+        return self.round.has_begun(shard)
 
     def _forget_comer(self, shard: int) -> None:
         comer = self._comers.pop(shard, None)
@@ -179,14 +201,14 @@ class Chunks:
         if self.round is None:
             return
         if checksum(payload) != message.checksum:
-            raise PeerError(f"chunk {message.index} of shard {shard} has a wrong checksum")
+            raise WrongChecksum(f"chunk {message.index} of shard {shard} has a wrong checksum")
         if self.round.deliver(shard, message.index, payload, message.checksum):
             self._send_awaited(self.round, message.index)
 
     def may_come(self, shard: int, index: int) -> bool:
         """Whether a chunk is granted and not here. Raises `PeerError` where there is none."""
         if index >= self.canonical.chunks:
-            raise PeerError(f"there is no chunk {index}; there are {self.canonical.chunks}")
+            raise WrongChunk(f"there is no chunk {index}; there are {self.canonical.chunks}")
         return self.round is not None and index in self.round.granted(shard)
 
     def is_delivered(self, shard: int) -> bool:

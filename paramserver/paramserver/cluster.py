@@ -11,6 +11,7 @@ that was killed is started again, for as long as this process waits for the run.
 
 import contextlib
 import json
+import os
 import re
 import signal
 import subprocess
@@ -23,8 +24,11 @@ from typing import Any, NoReturn, Self
 
 from paramserver.children import Child
 from paramserver.shield import Shield
+from ps_common import address
 from ps_common.errors import ParamserverError, TimedOut
+from ps_common.key_folder import KeyFolder
 from ps_common.saying import say
+from ps_common.signals import ASK_TO_SAVE, ASK_TO_STOP
 
 START_TIMEOUT_S = 60.0  # for the master to load its job and listen
 LEAVE_S = 2.0  # for a worker to leave by itself once the master has ended
@@ -46,10 +50,14 @@ class LocalCluster:
     job: a Python file with a variable `job`, or `package.module:name`.
     server_flags, worker_flags: further flags of `ps-server` and `ps-worker`.
     devices: of the workers, in turn, e.g. ["cuda:0", "cuda:1"]; none: as `worker_flags` say.
+    keys: a folder of keys; what is missing there is made. Workers have the keys local-1, local-2, ...
     folder: for logs and the record; by default a temporary one that goes with the cluster.
     show: let the master write to this process's standard error instead of to a log file.
     restarts: how often the master, and each worker, is started again when a signal killed it that was not
         sent through this cluster. Who ends by itself with an error is not: it would do so again.
+    bind: where the master listens; a port that it has chosen stays its own when it is started again.
+    expects_others: whether workers come from elsewhere, too, so that it goes on without its own.
+    leave_with: the process that started this one, to stop with.
     """
 
     def __init__(
@@ -60,16 +68,24 @@ class LocalCluster:
         server_flags: Sequence[str] = (),
         worker_flags: Sequence[str] = (),
         devices: Sequence[str] = (),
+        keys: Path | None = None,
         folder: Path | None = None,
         show: bool = False,
         restarts: int = 0,
+        bind: str = "tcp://127.0.0.1:0",
+        expects_others: bool = False,
+        leave_with: int | None = None,
     ) -> None:
         self.job = str(job)
         self.workers: list[Child] = []
         self.master: Child | None = None
-        self.address = "tcp://127.0.0.1:0"
+        self.address = bind
+        self._bind = bind
+        self._expects_others = expects_others
+        self._leave_with = leave_with
         self._count = workers
-        self._server_flags = list(server_flags)
+        self._keys = None if keys is None else KeyFolder(keys)
+        self._server_flags = [*server_flags, *([] if keys is None else ["--keys", str(keys)])]
         self._worker_flags = list(worker_flags)
         self._devices = list(devices)
         self._temporary = tempfile.TemporaryDirectory(prefix="paramserver-") if folder is None else None
@@ -77,7 +93,8 @@ class LocalCluster:
         self._show = show
         self._restarts = restarts
         self._masters_started = 0
-        self._is_stopping = False
+        self._has_started = False
+        self.is_stopping = False
         self._shield = Shield()  # of starts, which leave a child that nobody knows if they are cut short
 
     # -- life -----------------------------------------------------------------------------------------
@@ -98,9 +115,12 @@ class LocalCluster:
     def start(self) -> None:
         """Start the master, then the workers, unless there was nothing left to do."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        if self._keys is not None:
+            self._keys.make()
         if self.start_master().is_alive:
             for _ in range(self._count):
                 self.start_worker()
+        self._has_started = True
 
     def start_master(self) -> Child:
         """Start the master and wait until it listens; once more after `kill_master`, at the same address.
@@ -121,17 +141,21 @@ class LocalCluster:
                 self._spawn_master(address_file)
             if not self._show and time.monotonic() > deadline:  # a person who sees it decides for himself
                 raise TimedOut(f"the master did not listen within {START_TIMEOUT_S:g} s; see {master.log}")
+            self._stop_if_orphan()
             time.sleep(POLL_S)
         self.address = address_file.read_text()
+        self._bind = address.with_port_of(self._bind, self.address)
         return self._master
 
     def _spawn_master(self, address_file: Path) -> None:
         address_file.unlink(missing_ok=True)
         self._masters_started += 1
-        flags = ["--bind", self.address, "--address-file", str(address_file)]
+        flags = ["--bind", self._bind, "--address-file", str(address_file)]
         # Of those who were there for the first master some may have gone: a later one begins with anybody.
         if self._masters_started == 1 and not {"--workers", "--begin-with"} & set(self._server_flags):
             flags += ["--begin-with", str(max(1, self._count))]
+        if "--workers" not in self._server_flags:
+            flags.append("--trust-workers")  # they are all started here
         if not any(flag == "--json" for flag in self._server_flags):
             flags += ["--json", str(self.folder / "record.json")]
         log = None if self._show else self.folder / f"master-{self._masters_started}.log"
@@ -140,7 +164,7 @@ class LocalCluster:
         with self._shield:
             self.master = Child.start("the master", [*module, self.job, *flags, *self._server_flags], log)
         self.master.restarts = restarts
-        if self._is_stopping:  # asked for while there was none
+        if self.is_stopping:  # asked for while there was none
             self.stop()
 
     def start_worker(self, *flags: str) -> Child:
@@ -150,6 +174,8 @@ class LocalCluster:
         command = ["-m", "ps_worker.cli", "--master", self.address, "--job", self.job]
         if self._devices:
             command += ["--device", self._devices[number % len(self._devices)]]
+        if self._keys is not None:
+            command += ["--key", str(self._keys.bundle_for(f"local-{number + 1}"))]
         with self._shield:
             child = Child.start(f"worker {number}", [*command, *self._worker_flags, *flags], log)
             self.workers.append(child)
@@ -181,9 +207,14 @@ class LocalCluster:
 
     def stop(self) -> None:
         """Ask the run to stop: units in hand are finished, a checkpoint is written, everyone leaves."""
-        self._is_stopping = True
+        self.is_stopping = True
         if self.master is not None and self.master.is_alive:
-            self.master.process.send_signal(signal.SIGTERM)
+            self.master.process.send_signal(ASK_TO_STOP)
+
+    def save(self) -> None:
+        """Let the master write a checkpoint now, if it has come so far."""
+        if self._has_started and self._master.is_alive:
+            self._master.process.send_signal(ASK_TO_SAVE)
 
     def interrupt(self, error: BaseException) -> None:
         """Called by a signal handler: raise `error` from whatever waits here, with no child left unknown."""
@@ -196,6 +227,7 @@ class LocalCluster:
 
         Whatever waits here does this all the time.
         """
+        self._stop_if_orphan()
         master = self._master
         if not master.is_alive:
             if not self._may_start_again(master):
@@ -210,7 +242,7 @@ class LocalCluster:
         return True
 
     def _may_start_again(self, child: Child) -> bool:
-        return child.was_killed and child.restarts < self._restarts and not self._is_stopping
+        return child.was_killed and child.restarts < self._restarts and not self.is_stopping
 
     def _tell_restart(self, child: Child) -> None:
         child.restarts += 1
@@ -279,6 +311,10 @@ class LocalCluster:
 
     # -- small things ---------------------------------------------------------------------------------
 
+    def _stop_if_orphan(self) -> None:
+        if self._leave_with not in (None, os.getppid()) and not self.is_stopping:
+            self.stop()
+
     def _wait_for_workers(self, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
         for child in self.workers:
@@ -288,7 +324,7 @@ class LocalCluster:
     def _end_if_deserted(self) -> None:
         """When every worker has failed, or was killed too often, nobody will come: end the master too."""
         master = self._master
-        if self.workers and all(self._is_lost(child) for child in self.workers):
+        if not self._expects_others and self.workers and all(map(self._is_lost, self.workers)):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 master.process.wait(2.0)  # it may be ending because of that very error
                 return

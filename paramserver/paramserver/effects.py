@@ -50,6 +50,13 @@ class Unwatch:
 
 
 @dataclasses.dataclass(frozen=True)
+class Cut:
+    """Close the connection of a peer that is quarantined, and has had the time to hear why."""
+
+    sender: bytes
+
+
+@dataclasses.dataclass(frozen=True)
 class SendRows:
     """Read the rows a worker fetches and send them."""
 
@@ -139,7 +146,7 @@ class Finished:
     reason: str
 
 
-Effect = Send | Tell | Restart | Watch | Unwatch | SendRows | Averaged | Save | Note | Finished
+Effect = Send | Tell | Restart | Watch | Unwatch | Cut | SendRows | Averaged | Save | Note | Finished
 
 
 class Outbox:

@@ -104,7 +104,7 @@ class Fleet(Stragglers):
         """All servers begin anew, from the settled version."""
         stage = self.leasing.stage
         if stage is not None and stage.kind != "evaluate":
-            self.leasing.units_lost += stage.reopen_done()
+            self.leasing.reopen_done(stage)
             self._is_closing = False
         for member in self.members:  # nobody gets a unit before all servers have let go of what was lent
             member.lent.clear()

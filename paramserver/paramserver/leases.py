@@ -7,8 +7,10 @@ did them.
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Hashable, Mapping, Sequence, Set
 
+from ps_common.errors import PeerError
+from ps_common.figures import SUMS_MAX
 from ps_common.messages import NOT_SHARED
 
 
@@ -55,6 +57,16 @@ class Lease:
         return not self.is_here and self.descriptor == NOT_SHARED
 
 
+@dataclasses.dataclass(frozen=True)
+class Refusal:
+    """A contribution that was refused: of whom, by its name, and as what."""
+
+    sender: bytes
+    peer: Hashable  # as in quarantine.py
+    worker: str
+    error: PeerError
+
+
 class Stage:
     """The units of one stage: open, leased or done.
 
@@ -75,6 +87,8 @@ class Stage:
         self._leases: dict[int, Lease] = {}  # by number
         self._by_shard: dict[int, list[Lease]] = {}  # more than one where a unit is raced
         self.failures: dict[int, list[bytes]] = {}  # shard -> senders that failed at it
+        self.refusals: dict[int, list[Refusal]] = {}  # shard -> those among them that were refused
+        self.raised: dict[int, set[Hashable]] = {}  # shard -> peers among them whose code raised
         self.samples: dict[int, int] = {}  # shard -> as the first of its contributions said
         self.sums: dict[int, dict[str, list[float]]] = {}  # shard -> metric sums, of units that are done
         self.done_by: dict[int, tuple[str, bytes]] = {}  # shard -> name and sender of who has done it
@@ -150,6 +164,12 @@ class Stage:
         self.left_out[shard] = (self.units.pop(shard), name, lease.sender)
         del self._open[shard]
 
+    def reopen_settled(self, shard: int) -> tuple[str, bytes]:
+        """A unit that was done was done wrong, and is open again; name and sender of who had done it."""
+        del self.sums[shard]
+        self._open = {shard: None, **self._open}
+        return self.done_by.pop(shard)
+
     def reopen_done(self) -> int:
         """What was contributed is lost: units that were done are open again; how many."""
         count = len(self.sums)
@@ -177,8 +197,13 @@ class Stage:
 
 
 def add_sums(totals: dict[str, list[float]], sums: Mapping[str, Sequence[float]]) -> None:
-    """totals += sums, name by name."""
+    """totals += sums, name by name, of as many names as there may be: those that come first.
+
+    Nobody is refused for names: whoever brings ever new ones would have all others refused.
+    """
     for name, values in sums.items():
+        if name not in totals and len(totals) >= SUMS_MAX:
+            continue
         into = totals.setdefault(name, [0.0] * len(values))
         for i, value in enumerate(values):
             into[i] += value

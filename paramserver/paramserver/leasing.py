@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from paramserver.leases import Lease, Stage, Unit, choose_shard
 from paramserver.members import Member, Members
+from paramserver.quota import Quota
 from paramserver.racing import UnitTimes
 from paramserver.settings import Settings
 from ps_common.errors import PeerError
@@ -20,7 +21,7 @@ class Leasing:
 
     term: which start of its master this is, so that numbers of different starts differ and grow.
     start: anything that differs from start to start, for a term that was never saved comes again.
-    samples_of: the size of a unit.
+    samples_of: the size of a unit. quota: on the units of a round that one worker makes.
     """
 
     def __init__(
@@ -29,11 +30,13 @@ class Leasing:
         term: int,
         start: str = "",
         samples_of: Callable[[Unit], int] = lambda unit: 1,
+        quota: Quota | None = None,
     ) -> None:
         self.stage: Stage | None = None
         self.units_lost = 0  # contributed, and lost with an averaging server
         self.moved_at = -math.inf  # when there was a step of progress, on whichever unit
         self.times = UnitTimes(settings)
+        self.quota = quota or Quota()
         self._samples_of = samples_of
         self._settings = settings
         first = checksum(start.encode()) >> (65 - TERM_BITS)  # in the lower half: there is room to count
@@ -49,6 +52,7 @@ class Leasing:
         self._stages += 1
         self.stage, stage.number, stage.began_at = stage, self._stages, now
         self._most_samples = max(map(self._samples_of, stage.units.values()), default=0)
+        self.quota.begin()
 
     @property
     def last_number(self) -> int:
@@ -68,18 +72,19 @@ class Leasing:
         stage = self.stage
         if stage is None or (not in_order and self._sits_out(stage, member, members, now)):
             return None
-        own = None if in_order else self._own_open(stage, member)
-        if own is None and not in_order and not stage.failures:
-            own = self._first_unheld(stage, members)
+        is_free = not in_order and not self._is_used_up(stage, member)
+        own = self._own_open(stage, member) if is_free else None
+        if own is None and is_free and not stage.failures:
+            own = self._first_unheld(stage, members, now)
         if own is not None:
             return self._lease(stage, own, member, grant, now)
         at_work = _at_work(members)
-        shards = [s for s in stage.open_shards if self._may_try(stage, s, member, at_work)]
+        shards = [s for s in stage.open_shards if self._may_try(stage, s, member, members, at_work)]
         if in_order:
             shard = min(shards, default=None)
         else:
             untried = [s for s in shards if member.sender not in stage.failures.get(s, ())]
-            shard = self._suitable(stage, untried or shards, member, at_work)
+            shard = self._suitable(stage, untried or shards, member, members, at_work, now)
         return None if shard is None else self._lease(stage, shard, member, grant, now)
 
     def _sits_out(self, stage: Stage, member: Member, members: Members, now: float) -> bool:
@@ -102,45 +107,91 @@ class Leasing:
         own = self._own.get((_split_of(stage), member.sender), ())
         return min((s for s in own if stage.is_open(s) and s not in stage.failures), default=None)
 
-    def _first_unheld(self, stage: Stage, members: Members) -> int | None:
-        """The first open shard whose rows nobody at work has, found without a look at all the others."""
+    def _first_unheld(self, stage: Stage, members: Members, now: float) -> int | None:
+        """The first open shard whose rows nobody has who gets on, found without a look at all the others."""
         split = _split_of(stage)
         for shard in stage.open_shards:
             holders = map(members.get, self._holders.get((split, shard), ()))
-            if not any(one.is_ready or one.lease for one in holders if one is not None):
+            if not any(self._gets_on(one, now) for one in holders):
                 return shard
         return None
+
+    def _gets_on(self, member: Member | None, now: float) -> bool:
+        """Whether a member will come soon for units whose rows it has: that in its hand is not overdue."""
+        lease = None if member is None else self.of(member)
+        return now < self.overdue_at(lease) if lease is not None else member is not None and member.is_ready
 
     def may_try_next(self, member: Member, members: Members) -> bool:
         """Whether a member may take the open unit that is summed first."""
         stage = self.stage
-        return stage is not None and self._may_try(stage, min(stage.open_shards), member, _at_work(members))
+        if stage is None:
+            return False
+        return self._may_try(stage, min(stage.open_shards), member, members, _at_work(members))
 
-    @staticmethod
-    def _may_try(stage: Stage, shard: int, member: Member, at_work: set[bytes]) -> bool:
-        """Who has failed at a unit leaves it to those who have not, while there are any."""
+    def _may_try(
+        self, stage: Stage, shard: int, member: Member, members: Members, at_work: set[bytes]
+    ) -> bool:
+        """Who has failed at a unit leaves it to those who have not, while there are any who may take it."""
+        if not self.is_able(stage, member, shard):
+            return False
         failed = stage.failures.get(shard, ())
-        return member.sender not in failed or at_work.issubset(failed)
+        return member.sender not in failed or self._who_may(stage, shard, members, at_work).issubset(failed)
+
+    def _who_may(self, stage: Stage, shard: int, members: Members, at_work: set[bytes]) -> set[bytes]:
+        """Those at work who may take a unit, now or when they have made theirs."""
+        if self.quota.units_max is None:
+            return at_work
+        found = ((sender, members.get(sender)) for sender in at_work)
+        return {sender for sender, one in found if one is not None and self.is_able(stage, one, shard)}
+
+    def is_able(self, stage: Stage, member: Member, shard: int) -> bool:
+        """Whether a member may be given a unit at all, now or later in the stage.
+
+        Where each may make so many and no more, others cannot relieve one that fails for ever: it stops.
+        """
+        if self.quota.units_max is None or stage.kind != "train":
+            return True
+        tries = list(stage.failures.get(shard, ())).count(member.sender)
+        return tries < self._settings.attempts_max and self.quota.allows(member, shard)
+
+    def _is_used_up(self, stage: Stage, member: Member) -> bool:
+        return stage.kind == "train" and self.quota.is_used_up(member)
+
+    def is_held_up(self, members: Members) -> bool:
+        """Whether units are left that nobody here may take: all have made as many as they may."""
+        stage = self.stage
+        if stage is None or self.quota.units_max is None or stage.kind != "train" or not stage.has_open:
+            return False
+        return not any(self.is_able(stage, one, shard) for one in members for shard in stage.open_shards)
 
     def _suitable(
-        self, stage: Stage, shards: Sequence[int], member: Member, at_work: set[bytes]
-    ) -> int | None:
-        """The shard that moves the least data; who has failed at a shard will not come for it."""
-        split, failures = _split_of(stage), stage.failures
-        holders = {
-            s: (self._holders.get((split, s), set()) & at_work).difference(failures.get(s, ()))
-            for s in shards
-        }
+        self, stage: Stage, shards: Sequence[int], member: Member, members: Members, at_work: set[bytes],
+        now: float,
+    ) -> int | None:  # fmt: skip
+        """The shard that moves the least data."""
+        split = _split_of(stage)
+        holders = {s: self._who_come(stage, s, members, at_work, now) for s in shards}
         mine = {s for s in shards if member.sender in self._holders.get((split, s), ())}
         # Who has no rows yet has come to help; another one waits for its own to be open again.
         busy = frozenset() if self._own.get((split, member.sender)) else {one.sender for one in stage.leases}
         return choose_shard(shards, mine, holders, busy)
+
+    def _who_come(
+        self, stage: Stage, shard: int, members: Members, at_work: set[bytes], now: float
+    ) -> set[bytes]:
+        """Who has a shard's rows and will come for it: not who has failed at it, or does not get on."""
+        having = self._holders.get((_split_of(stage), shard), set())
+        able = (having & self._who_may(stage, shard, members, at_work)).difference(
+            stage.failures.get(shard, ())
+        )
+        return {sender for sender in able if self._gets_on(members.get(sender), now)}
 
     def _lease(self, stage: Stage, shard: int, member: Member, grant: int, now: float) -> Lease:
         self._number += 1
         deadline = now + self._settings.lease_timeout_s
         lease = Lease(self._number, stage.units[shard], member.sender, deadline, grant, now)
         stage.begin(lease)
+        self.quota.take(member, shard)
         member.lease = member.last_lease = lease.number
         member.is_ready = False
         if stage.kind != "initialise":
@@ -178,18 +229,13 @@ class Leasing:
         self.stage.announced.add(lease.unit.shard)
         return self.stage.samples.setdefault(lease.unit.shard, samples)
 
-    def failures_of(self, lease: Lease) -> list[bytes]:
-        """Who has failed at a lease's unit so far, once an attempt."""
-        if self.stage is None:
-            raise AssertionError(f"{lease.unit} ended with its stage")
-        return self.stage.failures.setdefault(lease.unit.shard, [])
-
     def finish(self, member: Member, lease: Lease, now: float) -> Stage:
         """The contribution is in. Returns the stage it belongs to."""
         if self.stage is None:
             raise PeerError(f"{lease.unit} ended with its stage")
         self.times.count(lease.unit.kind, self._samples_of(lease.unit), now - lease.given_at)
         self.stage.finish(lease, member.name)
+        self.quota.give_back(member, lease.unit.shard, is_announced=True)
         member.lease, member.settled, member.is_ready = 0, lease.number, not lease.is_last
         member.units += 1
         member.outrun_in_a_row = 0
@@ -200,6 +246,12 @@ class Leasing:
         member.lease = 0
         if self.stage is not None:
             self.stage.reopen(lease)
+            self.quota.give_back(member, lease.unit.shard, lease.is_announced)
+
+    def reopen_done(self, stage: Stage) -> None:
+        """What was contributed is lost with an averaging server: the round begins anew."""
+        self.units_lost += stage.reopen_done()
+        self.quota.begin_anew()
 
     def overdue_at(self, lease: Lease) -> float:
         """From when on somebody else may take a lease's unit, too."""
@@ -225,7 +277,7 @@ class Leasing:
         at_work = _at_work(members) if shard in stage.failures else set()
         having = idle.keys() & self._holders.get((_split_of(stage), shard), set())
         in_order = itertools.chain(sorted(map(idle.__getitem__, having), key=_by_join), idle.values())
-        chosen = next((one for one in in_order if self._may_try(stage, shard, one, at_work)), None)
+        chosen = next((one for one in in_order if self._may_try(stage, shard, one, members, at_work)), None)
         return None if chosen is None else (chosen, self._lease(stage, shard, chosen, grant, now))
 
     def forgive(self, seconds: float) -> None:

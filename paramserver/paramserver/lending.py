@@ -58,14 +58,22 @@ def free_slot(exchange: Exchange, member: Member) -> int:
     return min(slot for slot in range(SLOTS) if slot not in member.lent)
 
 
-def mirrors(members: Iterable[Member], version: int) -> list[Lent]:
-    """Vectors of idle members for the version that closes; each member is noted to have it there."""
+def mirrors(members: Iterable[Member], version: int | None) -> list[Lent]:
+    """Vectors of idle members for the version that closes; each member is noted to have it there.
+
+    version: None: no vectors, and nobody is noted to have anything.
+    """
     vectors = []
     for member in members:
         member.here = None
-        if member.is_ready and member.vectors:
+        if version is not None and member.is_ready and member.vectors:
             slot = min(member.vectors)
             member.here = (slot, version)
             vectors.append(member.vectors[slot])
-        member.lent.clear()
     return vectors
+
+
+def let_go(members: Iterable[Member]) -> None:
+    """The round is over: nothing is lent any more."""
+    for member in members:
+        member.lent.clear()

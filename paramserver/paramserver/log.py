@@ -4,7 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, TextIO
+from typing import TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -14,7 +14,8 @@ from rich.text import Text
 
 from paramserver.effects import Note
 from paramserver.machine import Master
-from ps_common.saying import reader_may_be_gone, say
+from paramserver.status import doing_of
+from ps_common.saying import printable, reader_may_be_gone, say
 
 REFRESH_S = 0.25
 
@@ -36,7 +37,7 @@ class Log:
             line = {"at": round(time.time(), 3), "event": note.event, "text": note.text, **note.fields}
             self._write(json.dumps(line, default=str))
         else:
-            self._write(note.text)
+            self._write(printable(note.text, besides="\n\t"))  # some of it a peer may have said
 
     def through(self, write: Callable[[str], None] | None) -> None:
         """Print through `write` from now on (a live display must not be written over); None: directly."""
@@ -52,7 +53,9 @@ class LiveDisplay:
     def __init__(self, master: Master, log: Log) -> None:
         self._master = master
         self._log = log
-        self._console = Console(stderr=True)
+        self._console = Console(
+            stderr=True, markup=False, highlight=False, emoji=False
+        )  # names are no markup
         self._next_at = 0.0
         self._last = (time.monotonic(), master.progress.samples)
         self._rate = 0.0
@@ -81,7 +84,7 @@ class LiveDisplay:
 
     def _print(self, line: str) -> None:
         with reader_may_be_gone(sys.stderr):
-            self._console.print(line, markup=False, highlight=False)
+            self._console.print(line)
 
     def _draw(self, now: float) -> RenderableType:
         master = self._master
@@ -100,17 +103,15 @@ class LiveDisplay:
         for column in ("worker", "device", "doing", "units", "samples"):
             table.add_column(column, justify="right" if column in ("units", "samples") else "left")
         for name, device, doing, units, samples in worker_states(master, now):
-            table.add_row(name, device, doing, f"{units:,}", f"{samples:,}")
+            table.add_row(name, printable(device), doing, f"{units:,}", f"{samples:,}")
         return Group(head, table)
 
 
 def worker_states(master: Master, now: float) -> list[tuple[str, str, str, int, int]]:
     """Name, device, what it does, units and samples of each worker."""
-    stage = master.leasing.stage
     rows: list[tuple[str, str, str, int, int]] = []
     for member in master.members:
-        lease: Any = stage.lease(member.lease) if stage and member.lease else None
-        doing = str(lease.unit) if lease else "idle" if member.is_ready else "getting ready"
+        doing = doing_of(member, master.leasing.of(member))
         if now - member.seen_at > 1.0 and now:
             doing += f", silent for {now - member.seen_at:.0f} s"
         rows.append((member.name, member.join.device, doing, member.units, member.samples))

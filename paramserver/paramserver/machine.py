@@ -1,19 +1,23 @@
 """The master, as a state machine: messages, time and signals in, effects out.
 
-It decides who is a member, when to wait, when to save and when the run is over; `fleet.py`, on which it
-builds, decides about averaging servers, `stragglers.py` about units that take too long, and `work.py` about
-units, rounds and weights. None must know sockets, files, clocks or what a model computes; the same object
-runs behind a ROUTER socket and in a simulated network.
+It decides who is a member, when to wait, when to save and when the run is over; `orders.py`, on which it
+builds, decides about orders, `fleet.py` about averaging servers, `stragglers.py` about units that take too
+long, `judging.py` about workers that are wrong, and `work.py` about units, rounds and weights. None must know
+sockets, files, clocks or what a model computes; the same object runs behind a ROUTER socket and in a
+simulated network.
 """
 
 import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
+from paramserver.askers import STRANGER, Asker
 from paramserver.effects import Effect, Finished, Save, SendRows, Snapshot, Unwatch, Watch
-from paramserver.fleet import Fleet
+from paramserver.farewell import Farewell
 from paramserver.members import LAST_WORDS_S, Member, refusal_of
+from paramserver.orders import Orders
 from paramserver.pacing import Saving, Waiting
 from paramserver.progress import Progress
 from paramserver.served import Served
@@ -29,7 +33,7 @@ OVERSLEPT_S = 1.0  # a turn that took so long, or a process that was stopped
 NAMED_MAX = 8  # workers that are named one by one
 
 
-class Master(Fleet):
+class Master(Orders):
     """The master of one run.
 
     job: what to run. settings: how. run: its name. snapshot: where to go on from, None for a new run.
@@ -59,6 +63,7 @@ class Master(Fleet):
         self._is_saved = False  # what it came to is on disk, so everyone may go home
         self._stop_deadline = math.inf
         self._is_finished = False
+        self._farewell = Farewell(settings.linger_s, settings.workers_at_start or 0)
         self._back_by = -math.inf  # until then workers of the term before may say that they are still there
         if snapshot:
             self._back_by = now + settings.liveness_timeout_s
@@ -66,13 +71,23 @@ class Master(Fleet):
 
     # -- inputs ---------------------------------------------------------------------------------------
 
-    def handle(self, sender: bytes, message: m.Message, payloads: Payloads, now: float) -> list[Effect]:
-        """Take one message. A peer's mistake is refused with a note, and changes nothing."""
+    def handle(
+        self, sender: bytes, message: m.Message, payloads: Payloads, now: float, by: Asker = STRANGER
+    ) -> list[Effect]:
+        """Take one message. A peer's mistake is refused with a note, and changes nothing.
+
+        by: who sent it, of whom only orders and questions make use.
+        """
+        self._now = now
         member = self.members.get(sender)
         if member is not None:
             member.seen_at = now
         try:
-            if self._stop is not None and not isinstance(message, m.Leave):
+            if isinstance(message, m.Look | m.Order):
+                self._attend(sender, message, by, now)
+            elif sender in self._sent_home and not isinstance(message, m.Leave):
+                self._outbox.send(sender, self._sent_home[sender])
+            elif self._stop is not None and not isinstance(message, m.Leave):
                 self._answer_at_the_end(sender, message, self._stop)
             elif isinstance(message, m.Join):
                 self._on_join(sender, message, now)
@@ -90,8 +105,26 @@ class Master(Fleet):
         self._reject(sender, error)
         return self._outbox.take()
 
+    def accuse(self, key: str, error: PeerError, now: float) -> list[Effect]:
+        """The owner of a key has sent something as somebody else, or what its role may not send."""
+        self._accuse(key, error, now)
+        return self._outbox.take()
+
+    def revoke(self, sender: bytes, key: str, now: float) -> list[Effect]:
+        """The key of a sender lets nobody in any more. A new one of that name begins without strikes."""
+        self.quarantine.forget(key)
+        member = self.members.get(sender)
+        if member is not None:
+            text = f"{member.name} is out: its key {key} was revoked"
+            self._outbox.note("revoked", text, worker=member.name, urgent=True)
+            self._drop(member)
+            self._stop_if_drained(now)
+            self._assign(now)
+        return self._outbox.take()
+
     def tick(self, now: float) -> list[Effect]:
         """Let time pass: find the silent and the stuck, give up waiting, save what is due."""
+        self._now = now
         overslept = now - self._next_tick
         if overslept >= OVERSLEPT_S:  # what was not heard meanwhile was no silence of others
             self.members.forgive(overslept, now)
@@ -100,7 +133,10 @@ class Master(Fleet):
         self._next_tick = now + TICK_S
         for member, why in self.members.lost(now, self.settings.liveness_timeout_s):
             self._outbox.note("loss", f"{member.name} is lost: {why}", worker=member.name, urgent=True)
+            if member.ended_at is None:
+                self._farewell.fell_silent(member.sender)
             self._drop(member)
+        self._cut_off(now)
         if self._stop is None:
             self._revoke_stuck(now)
             self._look_after_servers(now)
@@ -137,20 +173,47 @@ class Master(Fleet):
 
     def stop(self, now: float, exit_code: int = 0, reason: str = "asked to stop") -> list[Effect]:
         """Lease nothing more; when the units in hand are in, save and send everyone home."""
-        if self._wish is None and self._stop is None:
-            self._wish = m.Stop(exit_code, reason)
-            self._stop_deadline = now + self.settings.shutdown_timeout_s / 2
-            in_hand = self.leasing.units_in_hand
-            self._outbox.note(
-                "stop", f"stopping ({reason}): waiting for {in_hand} units in hand", urgent=True
-            )
-            self._stop_if_drained(now)
+        self._begin_to_stop(now, exit_code, reason)
         return self._outbox.take()
+
+    def hand_over(self, now: float, exit_code: int, reason: str) -> list[Effect]:
+        """End at once, to be started again: save, and say nothing to workers, who wait for the next start.
+
+        Units in hand are made again then. A run that is over ends as it would have.
+        """
+        if self._stop is None:
+            self._save(now)
+            self._outbox.put(Finished(exit_code, reason))
+        else:
+            self._outbox.put(Finished(self._stop.exit_code, self._stop.reason))
+        self._is_finished = True
+        return self._outbox.take()
+
+    def save(self, now: float) -> list[Effect]:
+        """Somebody wants a checkpoint now."""
+        if self._stop is None:
+            where = f"writing round {self.progress.version}"
+            if not self.settings.keeps_ledger:  # where there is a folder for checkpoints, there is one in it
+                where = "the master was started without --checkpoint"
+            elif not self._save(now):
+                where = "there are no weights yet"
+            self._outbox.note("checkpoint", f"asked for a checkpoint: {where}", urgent=True)
+        return self._outbox.take()
+
+    def status(self, now: float) -> dict[str, Any]:
+        found = super().status(now)
+        if self._is_finished and self._stop is not None:  # a master that stays is asked how it ended
+            found |= {"state": "over", "reason": self._stop.reason, "exit_code": self._stop.exit_code}
+        return found
 
     # -- messages, in the order of the protocol -------------------------------------------------------
 
     def _on_join(self, sender: bytes, join: m.Join, now: float) -> None:
         member = self.members.get(sender)
+        why_out = self.quarantine.why_out(join.name if self.settings.names_are_keys else sender)
+        if member is None and why_out:
+            self._turn_away(sender, why_out, now)
+            return
         if member is None:
             refusal = refusal_of(join, self.job.code, len(self.members), self.settings, self.memory.place)
             if refusal is not None:
@@ -158,7 +221,9 @@ class Master(Fleet):
                 text = f"refused {join.name} of {join.host}: {refusal.reason}"
                 self._outbox.note("refusal", text, urgent=True)
                 return
-            member = self.members.add(sender, join, now)
+            key = join.name if self.settings.names_are_keys else ""
+            member = self.members.add(sender, join, now, key)
+            self._farewell.came(sender)
             member.lent = self._left_lent.pop(sender, {})
             text = f"{member.name} joined from {join.host} (pid {join.pid}, {join.device})"
             self._outbox.note("join", text, worker=member.name)
@@ -209,6 +274,7 @@ class Master(Fleet):
             self._outbox.send(member.sender, m.Rejoin())
 
     def _on_fetch(self, member: Member, message: m.Fetch, payloads: Payloads, now: float) -> None:
+        self._require_few(message.blocks)
         _, shards = self.job.split(message.split)
         if message.shard >= shards.count:
             raise PeerError(f"there is no {message.split} shard {message.shard}")
@@ -230,12 +296,6 @@ class Master(Fleet):
     @property
     def _alive(self) -> m.Alive:
         return m.Alive(self.term, self._stretch * self.settings.heartbeat_interval_s)
-
-    def _on_failed(self, member: Member, message: m.Failed, payloads: Payloads, now: float) -> None:
-        lease = self.leasing.current(member, message.lease)
-        self._outbox.send(member.sender, m.Accepted(message.lease, False, "the failure is noted"))
-        if lease is not None:
-            self._count_failure(member, lease, message, now)
 
     def _on_leave(self, member: Member, message: m.Leave, payloads: Payloads, now: float) -> None:
         self._outbox.note("leave", f"{member.name} left: {message.reason}", worker=member.name)
@@ -262,21 +322,24 @@ class Master(Fleet):
     def is_ending(self) -> bool:
         return self.is_over or self._wish is not None
 
+    def trained_s(self, now: float) -> float:
+        return self.seconds_before + (now - self.started_at if self.started_at is not None else 0.0)
+
     @property
-    def _workers_wanted(self) -> int:
+    def workers_wanted(self) -> int:
         at_start = self.settings.workers_at_start if self.started_at is None else None
         return at_start or self.settings.workers_min
 
     @property
     def is_waiting(self) -> bool:
-        return len(self.members) < self._workers_wanted
+        return len(self.members) < self.workers_wanted
 
     def _may_begin(self, now: float) -> bool:
         if self.started_at is not None:
             return not self.is_waiting
-        if len(self.members.idle) < self._workers_wanted:
+        if len(self.members.idle) < self.workers_wanted:
             return False
-        here = f"{len(self.members)} of {self._workers_wanted} workers here"
+        here = f"{len(self.members)} of {self.workers_wanted} workers here"
         self.started_at = now
         self._saving.start(now)
         self._outbox.note("start", f"{here}; {self._position()}")
@@ -284,12 +347,18 @@ class Master(Fleet):
 
     def _wait(self, now: float) -> None:
         """Wait for workers where there are too few; say so, and give up after a while."""
-        wanted = self._workers_wanted
-        text = self._waiting.look(len(self.members), wanted, now)
+        here, wanted = len(self.members), self.workers_wanted
+        is_held_up = self.leasing.is_held_up(self.members)
+        if is_held_up:
+            wanted = max(wanted, here + 1)
+        text = self._waiting.look(here, wanted, now)
+        if text and is_held_up:
+            most = self.leasing.quota.units_max
+            text += f"; each of those has made its part of this round ({most}), and something is left"
         if text:
             self._outbox.note("waiting", text)
         if self._waiting.is_over(now):
-            self._end(now, TimedOut.exit_code, self._waiting.last_words(len(self.members), wanted))
+            self._end(now, TimedOut.exit_code, self._waiting.last_words(here, wanted))
 
     def _give_up_if_stuck(self, now: float) -> None:
         """Enough workers are here, and alive, and nothing moves: somebody hangs whom nobody can relieve."""
@@ -349,6 +418,16 @@ class Master(Fleet):
             return "starting"
         return f"going on at round {self.progress.version} of {self.job.schedule.rounds}"
 
+    def _begin_to_stop(self, now: float, exit_code: int, reason: str) -> None:
+        if self._wish is None and self._stop is None:
+            self._wish = m.Stop(exit_code, reason)
+            self._stop_deadline = now + self.settings.shutdown_timeout_s / 2
+            in_hand = self.leasing.units_in_hand
+            self._outbox.note(
+                "stop", f"stopping ({reason}): waiting for {in_hand} units in hand", urgent=True
+            )
+            self._stop_if_drained(now)
+
     def _save_if_due(self, now: float) -> None:
         if self._saving.is_due(self.progress.version, now):
             self._save(now)
@@ -388,22 +467,26 @@ class Master(Fleet):
         if isinstance(message, m.Pull) and self.job.own_loop is not None:
             self.exchange.pull(sender, message.version, message.chunks)
         elif self._is_saved:
+            self._farewell.came(sender)
             self._outbox.send(sender, stop)
         elif isinstance(message, m.Heartbeat):
             self._outbox.send(sender, self._alive)
 
     def _send_home(self, now: float, stop: m.Stop) -> None:
         self._is_saved = True
+        self._farewell.begin(now, is_wanted=self._wish is not None)
         for member in self.members:
             self._outbox.send(member.sender, stop)
         self._finish_if_alone(now)
 
     def _finish_if_alone(self, now: float) -> None:
-        is_alone = (not len(self.members) and now >= self._back_by) or now >= self._stop_deadline
+        is_alone = not len(self.members) and now >= self._back_by and self._farewell.is_ended(now)
+        is_alone = is_alone or now >= self._stop_deadline
         if self._stop is not None and self._is_saved and is_alone and not self._is_finished:
             self._is_finished = True
             if isinstance(self.exchange, Served):  # not before: somebody may still pull the last weights
                 self.exchange.stop(self._stop.reason)
+            self._tell_lookers(self._stop.exit_code, self._stop.reason, now)
             self._outbox.put(Finished(self._stop.exit_code, self._stop.reason))
 
     @staticmethod

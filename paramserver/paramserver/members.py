@@ -7,7 +7,7 @@ was killed and started again is another member, and nothing of its former life c
 import collections
 import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from typing import Any
 
 from paramserver.rounds import Lent
@@ -16,6 +16,7 @@ from ps_common import messages as m
 from ps_common.errors import DataError, JobMismatch, ProtocolMismatch, TimedOut, UsageError
 from ps_common.messages import Join, Push
 
+KEY_NUMBER = "#"  # before the number of a key's second process and of those after it
 NAME_MAX = 200  # leaves room for a number within what the protocol allows a name
 LAST_WORDS_S = 0.1  # for what a process that has ended has sent before, a goodbye perhaps
 HEARTBEATS_MAX = 2000.0  # a second, of all members together: a sixth of what one process can answer
@@ -32,6 +33,7 @@ class Member:
     seen_at: float
     stretch: float = 1.0  # by how much its heartbeats are rarer than usual, as it was told
     ended_at: float | None = None  # its process, which is on this machine
+    key: str = ""  # the name of the key that it has shown; empty: there are no keys
     number: int = 0  # of its join
     idle: dict[bytes, "Member"] = dataclasses.field(default_factory=dict, repr=False)  # of all members
     lease: int = 0  # the lease in hand; 0: none
@@ -54,6 +56,11 @@ class Member:
     vectors: dict[int, Lent] = dataclasses.field(default_factory=dict)  # by slot: its, seen from here
     lent: dict[int, int] = dataclasses.field(default_factory=dict)  # slot -> shard: of the round, not summed
     here: tuple[int, int] | None = None  # slot and version: a vector of it that holds a version
+
+    @property
+    def peer(self) -> Hashable:
+        """Who it is, whatever it is called: its key's name, or where there are no keys its sender."""
+        return self.key or self.sender
 
     @property
     def is_ready(self) -> bool:
@@ -111,10 +118,13 @@ class Members:
     def get(self, sender: bytes) -> Member | None:
         return self._by_sender.get(sender)
 
-    def add(self, sender: bytes, join: Join, now: float) -> Member:
-        """Make the sender a member, under the name it wishes or that name with a number."""
-        name = self._free_name(_printable(join.name) or "worker")
-        member = Member(sender, name, join, seen_at=now, idle=self.idle, number=self._joins)
+    def add(self, sender: bytes, join: Join, now: float, key: str = "") -> Member:
+        """Make the sender a member, named as its key, or else as it wishes, or so with a number.
+
+        A number after a key's name stands behind a mark that no key's name has: it would be another key's.
+        """
+        name = self._free_name(key, KEY_NUMBER) if key else self._free_name(_printable(join.name) or "worker")
+        member = Member(sender, name, join, seen_at=now, idle=self.idle, number=self._joins, key=key)
         self._joins += 1
         self._by_sender[sender] = member
         self._names.add(name)
@@ -154,22 +164,42 @@ class Members:
                 found.append((member, f"not heard of for {now - member.seen_at:.1f} s"))
         return found
 
+    def find(self, sender: bytes) -> Member | None:
+        """One who is or was a member."""
+        gone = (one for one in reversed(self.gone) if one.sender == sender)
+        return self._by_sender.get(sender) or next(gone, None)
+
+    def peer_of(self, sender: bytes) -> Hashable:
+        """As `Member.peer`, of one who may have gone."""
+        member = self.find(sender)
+        return sender if member is None else member.peer
+
     def records(self) -> list[dict[str, Any]]:
         return [member.record() for member in [*self.gone, *self]]
 
-    def _free_name(self, wish: str) -> str:
-        """The wish, if nobody has it, or else with the lowest free number; "worker" always has one."""
-        if wish != "worker" and wish not in self._names:
+    def _free_name(self, wish: str, mark: str = "-") -> str:
+        """The wish, if nobody has it, or else with the lowest free number, as "worker" without a key is."""
+        is_any = wish == "worker" and mark != KEY_NUMBER
+        if not is_any and wish not in self._names:
             return wish
-        first = self._numbers.get(wish, 1 if wish == "worker" else 2)
-        number = next(i for i in itertools.count(first) if f"{wish}-{i}" not in self._names)
+        first = self._numbers.get(wish, 1 if is_any else 2)
+        number = next(i for i in itertools.count(first) if f"{wish}{mark}{i}" not in self._names)
         self._numbers[wish] = number
-        return f"{wish}-{number}"
+        return f"{wish}{mark}{number}"
 
 
 def _printable(name: str) -> str:
     """A name as it may stand in a log or on a terminal."""
     return "".join(c for c in name if c.isprintable())[:NAME_MAX]
+
+
+def require_same_job(given: str, code: str, who: str) -> None:
+    """Raise `JobMismatch` where `who` was given another job file than the master's, by their SHA-256."""
+    if given and given != code:
+        raise JobMismatch(
+            f"{who} was given another job: its file has SHA-256 {given[:12]}, the master's {code[:12]}; "
+            f"start both from the same job file, or {who} without --job"
+        )
 
 
 def refusal_of(join: Join, code: str, members: int, settings: Settings, place: str) -> m.Refused | None:
@@ -180,12 +210,10 @@ def refusal_of(join: Join, code: str, members: int, settings: Settings, place: s
             f"the master speaks protocol {m.PROTOCOL}, the worker {join.protocol}; "
             "install the same version of paramserver on both",
         )
-    if join.job_code and join.job_code != code:
-        return m.Refused(
-            JobMismatch.exit_code,
-            f"the worker was given another job: its file has SHA-256 {join.job_code[:12]}, the master's "
-            f"{code[:12]}; start both from the same job file, or the worker without --job",
-        )
+    try:
+        require_same_job(join.job_code, code, "the worker")
+    except JobMismatch as error:
+        return m.Refused(error.exit_code, str(error))
     if settings.transport == "shm" and (not place or join.place != place):
         return m.Refused(
             UsageError.exit_code,

@@ -66,7 +66,7 @@ class Progress:
     def _close_epoch(self, job: Description) -> dict[str, Any] | None:
         values = _values(self.sums, job)
         if job.test is not None:
-            values = {"train_loss": values["loss"]}
+            values = {"train_loss": values["loss"]} if "loss" in values else {}
         entry = {"epoch": len(self.history) + 1, "samples": self.samples, **values}
         self.sums = {}
         self.history.append(entry)

@@ -6,6 +6,7 @@ from typing import Any
 
 from paramserver.effects import Note
 from paramserver.machine import Master
+from ps_common.signals import PREEMPTED
 
 EVENTS_MAX = 10_000  # a run of months must not fill memory with what happened in it
 RECORDED = (
@@ -16,9 +17,15 @@ RECORDED = (
     "slow",
     "left-out",
     "rejection",
+    "quarantine",
+    "outlier",
     "refusal",
+    "revoked",
+    "key",
+    "order",
     "failure",
     "waiting",
+    "rule",
     "checkpoint",
 )
 
@@ -67,7 +74,7 @@ class Record:
         trained = time.monotonic() - self._train_began if self._train_began is not None else 0.0
         finished = exit_code == 0 and reason == "finished"
         return {
-            "status": "finished" if finished else "stopped" if exit_code == 0 else "failed",
+            "status": "finished" if finished else "stopped" if exit_code in (0, PREEMPTED) else "failed",
             "reason": reason,
             "exit_code": exit_code,
             "run": master.run,
@@ -87,6 +94,7 @@ class Record:
             "bytes_received": self.traffic.received + master.exchange.bytes_received,
             "servers": list(master.exchange.servers),
             "workers": master.members.records(),
+            "rejections": master.quarantine.records(),
             "events": self._events,
             "events_left_out": self._events_left_out,
             "failure": self._failure,

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
 import secrets
 import tempfile
@@ -9,14 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from paramserver import checkpoint, ledger
+from paramserver import checkpoint, ledger, tolerance
 from paramserver.effects import Finished, Note, Snapshot
 from paramserver.folder_lock import FolderLock
 from paramserver.log import Log
 from paramserver.loop import Loop
 from paramserver.serving import Serving
 from paramserver.settings import Settings
-from ps_common import weights_file
+from ps_common import segments, weights_file
 from ps_common.errors import CheckpointError, UsageError
 from ps_common.files import write_whole
 from ps_common.job import Description
@@ -48,6 +49,8 @@ def _serve(
 ) -> Finished:
     description = loaded.describe()
     _check(description)
+    tolerance.check(description, settings, len(serving.servers) or serving.averagers)
+    settings = dataclasses.replace(settings, memory_bytes=segments.room())
     snapshot = find_snapshot(serving.checkpoint_folder, resume, description, _teller(log))
     if snapshot is not None:
         done, wanted = len(snapshot.history), description.plan.epochs
@@ -57,12 +60,19 @@ def _serve(
     run = snapshot.run if snapshot is not None else secrets.token_hex(8)
     job = loaded if isinstance(loaded, LoopJob) else loaded.job
     loop = Loop(job, description, settings, serving, log, run, snapshot)
-    outcome = loop.run()
+    conclude = functools.partial(_conclude, loop, serving.model_file, json_path, log)
+    return loop.run(conclude) if serving.stays else conclude(loop.run())
+
+
+def _conclude(
+    loop: Loop, model_file: Path | None, json_path: Path | None, log: Log, outcome: Finished
+) -> Finished:
+    """Write the model and the record; how it ended, that included."""
     last = loop.master.snapshot()
-    if outcome.exit_code == 0 and serving.model_file is not None and last is not None:
+    if outcome.exit_code == 0 and model_file is not None and last is not None:
         try:
-            write_model(serving.model_file, last, loop.master.progress.metrics())
-            log.show(Note("model", f"model written to {serving.model_file}"))
+            write_model(model_file, last, loop.master.progress.metrics())
+            log.show(Note("model", f"model written to {model_file}"))
         except OSError as error:
             outcome = Finished(65, f"the model could not be written: {error}")
     record = loop.record.to_plain(loop.master, outcome.exit_code, outcome.reason)

@@ -11,7 +11,7 @@ Every message names the generation. A new one begins whenever a server is lost, 
 progress begins anew, in all servers; what is still on its way from the generation before says nothing.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from paramserver import digests
 from paramserver.canonical import Canonical
@@ -21,24 +21,27 @@ from paramserver.rounds import Lent
 from paramserver.servers import Heard, ServedRound, Server
 from paramserver.settings import Settings
 from ps_common import messages as m
+from ps_common import rules
 from ps_common.arrays import HostArray
-from ps_common.errors import PeerError
+from ps_common.errors import NotFinite, Outlier, PeerError
 from ps_common.gather import Gather
 from ps_common.layout import Layout
 from ps_common.memory import Memory
 from ps_common.messages import NOT_SHARED
+from ps_common.vocabulary import to_plain
 from ps_common.wire import checksum
 
 
 class Served:
     """The canonical weights at `version`, and the round that makes the next one, held by `addresses`.
 
-    start: a number that differs from start to start of a master, and leaves room to count on.
+    start: a number that differs from start to start of a master, and leaves room to count on. rule: how
+    servers average.
     """
 
     def __init__(
         self, addresses: Sequence[str], canonical: Canonical, outbox: Outbox, settings: Settings,
-        memory: Memory, run: str, start: int, now: float,
+        memory: Memory, run: str, start: int, now: float, rule: rules.Rule = rules.MEAN,
     ) -> None:  # fmt: skip
         self.canonical = canonical
         self.servers = tuple(addresses)
@@ -49,10 +52,12 @@ class Served:
         self._settings = settings
         self._memory = memory
         self._run = run
+        self._rule = rule
         self._generation = start
         self._number = 0  # of the last message to a server
         self._held_bytes = settings.held_bytes // len(addresses)  # beside a stretch's own size, in each
         self._all = [Server(address) for address in addresses]
+        self._wrong: dict[int, PeerError] = {}  # shard -> what a server has found wrong with its contribution
 
     @property
     def is_ready(self) -> bool:
@@ -101,7 +106,7 @@ class Served:
 
     def finish(self, mirrors: Sequence[Lent] = ()) -> None:
         if self.round is not None:
-            self.round.mirrors = tuple(mirrors)
+            self.round.mirrors, self.round.is_finishing = tuple(mirrors), True
             for index in range(len(self._all)):
                 self._tell_finish(index, self.round)
 
@@ -111,6 +116,10 @@ class Served:
         return self.is_ready and all(
             one.is_closed and (one.copy is None or one.copy.is_complete) for one in self._all
         )
+
+    def outliers(self) -> tuple[int, ...]:
+        """Shards whose contributions have moved the weights unusually far in some stretch."""
+        return tuple(sorted({shard for one in self._all for shard in one.outliers}))
 
     def digests(self) -> tuple[str, ...]:
         if not self._settings.keeps_ledger:
@@ -145,6 +154,7 @@ class Served:
         if round_ is None:
             return
         round_.coming[shard], round_.weighed[shard] = comer, comer.samples
+        round_.lent_at[shard] = self._number
         self._count_ahead(round_, shard)
         self.repeat(shard, comer.is_last)
 
@@ -177,15 +187,39 @@ class Served:
                 announce = m.Announce(*head, shard, comer.lease, comer.sender, is_last, samples)
                 self._outbox.tell(index, announce)
 
-    def withdraw(self, shard: int) -> None:
+    def take_back(self, shard: int) -> bool:
+        """A contribution is wrong: nobody is to sum what is left of it; something may have been summed."""
         round_ = self.round
-        if round_ is None:
-            return
+        if round_ is None or shard not in round_.place:
+            return False
+        round_.mirrors = None
+        round_.lent_at[shard] = self._number
         round_.coming.pop(shard, None)
         round_.lent.pop(shard, None)
+        round_.ahead.discard(round_.place[shard])
+        round_.turn = min(round_.turn, round_.place[shard])
+        for index, server in enumerate(self._all):
+            server.delivered.discard(shard)
+            if server.is_ready:
+                self._outbox.tell(index, m.Withdraw(*self._head(round_), shard, is_wrong=True))
+        is_summed_last = self._settings.rejects_outliers and not self._rule.faulty
+        return round_.is_finishing or not is_summed_last
+
+    def take_wrong(self) -> Mapping[int, PeerError]:
+        wrong, self._wrong = self._wrong, {}
+        return wrong
+
+    def withdraw(self, shard: int) -> bool:
+        round_ = self.round
+        if round_ is None:
+            return False
+        if shard in round_.lent:  # nobody has looked at it yet, and whoever brings the rest is blamed for it
+            return self.take_back(shard)
+        round_.coming.pop(shard, None)
         for index, server in enumerate(self._all):
             if server.is_ready and shard not in server.delivered:
                 self._outbox.tell(index, m.Withdraw(*self._head(round_), shard))
+        return True  # what servers have, they have
 
     @staticmethod
     def _count_ahead(round_: ServedRound, shard: int) -> None:
@@ -223,6 +257,8 @@ class Served:
 
     def _room(self, round_: ServedRound) -> int:
         """How many more contributions every server can hold before their turn; below 0: so many too many."""
+        if self._rule.faulty or self._settings.rejects_outliers:  # they hold all of a round
+            return len(round_.shards)
         return min((one.capacity for one in self._all if one.spans), default=1) - len(round_.ahead)
 
     def absorb(self, shard: int) -> bool:
@@ -263,7 +299,7 @@ class Served:
                 self._copy(index, message, payloads)
             case m.Serving(generation=self._generation):
                 return self._on_serving(index, message)
-            case m.Delivered() | m.Released() | m.Closed() | m.Unseen():
+            case m.Delivered() | m.Released() | m.Closed() | m.Unseen() | m.Faulty():
                 round_ = self.round
                 if round_ is not None and (message.generation, message.version) == (
                     self._generation, round_.version
@@ -297,26 +333,32 @@ class Served:
 
     def _on_progress(
         self, server: Server, round_: ServedRound,
-        message: m.Delivered | m.Released | m.Closed | m.Unseen,
+        message: m.Delivered | m.Released | m.Closed | m.Unseen | m.Faulty,
     ) -> "Heard":  # fmt: skip
         match message:
-            case m.Closed(unwritten=unwritten, digests=stretches):
+            case m.Closed(unwritten=unwritten, digests=stretches, outliers=outliers):
                 averaged = len(round_.shards) - len(round_.left_out)
                 wanted = averaged if self._settings.keeps_ledger else 0
                 if len(stretches) != wanted or not all(map(digests.is_digest, stretches)):
                     raise PeerError(
                         f"a round of {wanted} digests was closed with {len(stretches)} or wrong ones"
                     )
-                server.is_closed, server.digests = True, stretches
+                server.is_closed, server.digests, server.outliers = True, stretches, outliers
                 return Heard(unwritten=unwritten)
             case m.Released(shard=shard, number=number):
                 if number > round_.lent_at.get(shard, 0):
                     server.released.add(shard)
-            case m.Delivered(shard=shard):
-                server.delivered.add(shard)
+            case m.Delivered(shard=shard, number=number):
+                if number > round_.lent_at.get(shard, 0):  # as opposed to one that was taken back since
+                    server.delivered.add(shard)
                 if self.is_delivered(shard):
                     self._advance_turn(round_)
                     return Heard(delivered=shard)
+            case m.Faulty(shard=shard, number=number, reason=reason):
+                if shard in round_.place and number > round_.lent_at.get(shard, 0):
+                    self._wrong[shard] = (
+                        Outlier(reason) if message.kind == Outlier.kind else NotFinite(reason)
+                    )
             case m.Unseen(shard=shard, number=number, reason=reason):
                 if number > round_.lent_at.get(shard, 0) and round_.lent.pop(shard, None) is not None:
                     return Heard(unseen=shard, trouble=reason)
@@ -457,6 +499,10 @@ class Served:
             pid=self._memory.pid,
             descriptor=self._any_descriptor,
             keeps_digests=settings.keeps_ledger,
+            outlier_factor=float(settings.outlier_factor),
+            rejects_outliers=settings.rejects_outliers,
+            secret=settings.secret,
+            rule=to_plain(self._rule) if self._rule.faulty else None,
         )
         self._outbox.tell(index, serve)
 

@@ -27,6 +27,7 @@ class Server:
     released: set[int] = dataclasses.field(default_factory=set)
     is_closed: bool = False
     copy: Gather | None = None  # of the next version, which comes from a server elsewhere
+    outliers: tuple[int, ...] = ()  # shards whose contributions were unusual there
     digests: tuple[str, ...] = ()  # of its part of each contribution, once it is closed
     sent: int = 0  # bytes, in this life
     received: int = 0
@@ -44,11 +45,12 @@ class ServedRound:
     coming: dict[int, Comer] = dataclasses.field(default_factory=dict)  # shard -> who sends it in chunks
     lent: dict[int, Lent] = dataclasses.field(default_factory=dict)  # shard -> where it lies
     ahead: set[int] = dataclasses.field(default_factory=set)  # places of what comes in chunks before its turn
-    lent_at: dict[int, int] = dataclasses.field(default_factory=dict)  # shard -> what was said last before
+    lent_at: dict[int, int] = dataclasses.field(default_factory=dict)  # shard -> the number said last before
     asked_back: set[int] = dataclasses.field(default_factory=set)  # shards whose memory is wanted
     weighed: dict[int, int] = dataclasses.field(default_factory=dict)  # shard -> samples, as in Announce
     left_out: tuple[int, ...] = ()  # shards that it is closed without
-    mirrors: tuple[Lent, ...] | None = None  # once it is being finished
+    mirrors: tuple[Lent, ...] | None = None  # while it is being finished
+    is_finishing: bool = False  # it was asked to finish, and may have in some stretch
 
     def __post_init__(self) -> None:
         self.place = {shard: i for i, shard in enumerate(self.shards)}

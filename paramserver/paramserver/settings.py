@@ -6,6 +6,7 @@ import math
 from ps_common.errors import UsageError
 from ps_common.messages import CHUNK_BYTES, CHUNK_BYTES_MAX, PULL_WINDOW, SECONDS_MAX, WINDOW, WINDOW_MAX
 
+OUTLIER_FACTOR = 10.0  # of honest workers of one job even small units differ by less
 TRANSPORTS = ("auto", "shm", "tcp")
 
 
@@ -28,6 +29,8 @@ class Settings:
     shutdown_timeout_s: nothing takes longer than this after the run is over or asked to stop.
     attempts_max: failures of one unit, on different workers where there are any, before the run ends.
     server_losses_max: losses of averaging servers in one round, before the run ends: more would follow.
+    strikes_max: mistakes, within an hour, after which a worker is quarantined: those that no correct worker
+        makes, and contributions that were refused where another worker's to the same unit was averaged.
     checkpoint_every_rounds, checkpoint_every_s: when to write a checkpoint, whichever is due first.
     chunk_bytes: size of a chunk; a multiple of 64.
     window: chunks of a contribution in flight from one worker. pull_window: of the weights, to one worker.
@@ -35,7 +38,15 @@ class Settings:
         can be, "shm" only so, "tcp" never so.
     held_bytes: contributions that may wait for their turn, beyond the model's own size.
     keeps_ledger: whether to say of every round what was averaged; it costs a digest of each contribution.
+    outlier_factor: how many times as far as is usual a contribution moves the weights that is named for it;
+        likewise how many times as many samples it says, where only it knows them.
+    rejects_outliers: whether it is refused; then contributions are summed when all of a round are here.
+    secret: a number that workers cannot know: which chunks are looked at for that.
+    names_are_keys: whether the name that a worker joins with is that of the key it has shown.
+    linger_s: how long to stay at the end for workers that are still to hear of it; None: not at all.
     until_round: the run stops when so many rounds are averaged, if it has not ended before; None: it goes on.
+    trusts_workers: whether a robust rule does without a limit on the units of a round that one worker makes.
+    memory_bytes: what this machine has left; None: not known.
     """
 
     workers_min: int = 1
@@ -52,6 +63,7 @@ class Settings:
     shutdown_timeout_s: float = 30.0
     attempts_max: int = 3
     server_losses_max: int = 10
+    strikes_max: int = 3
     checkpoint_every_rounds: int | None = None
     checkpoint_every_s: float | None = None
     chunk_bytes: int = CHUNK_BYTES
@@ -60,7 +72,14 @@ class Settings:
     transport: str = "auto"
     held_bytes: int = 32 * 2**20
     keeps_ledger: bool = False
+    outlier_factor: float = OUTLIER_FACTOR
+    rejects_outliers: bool = False
+    secret: int = 1
+    names_are_keys: bool = False
+    linger_s: float | None = None
     until_round: int | None = None
+    trusts_workers: bool = False
+    memory_bytes: int | None = None
 
     def __post_init__(self) -> None:
         if self.workers_min < 1 or (self.workers_max is not None and self.workers_max < self.workers_min):

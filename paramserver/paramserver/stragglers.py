@@ -1,20 +1,20 @@
 """What is done about units that take too long: somebody else takes them, too, or the round does without them.
 
-The part of the master's machine between `work.py`, on which it builds, and `fleet.py`. How long is too long
-`racing.py` knows. A unit whose worker makes no progress at all is taken away.
+The part of the master's machine between `judging.py`, on which it builds, and `fleet.py`. How long is too
+long `racing.py` knows. A unit whose worker makes no progress at all is taken away.
 """
 
 import math
 
 from paramserver.gate import samples_of
+from paramserver.judging import Judging
 from paramserver.leases import Lease, Stage
 from paramserver.members import Member
-from paramserver.work import Work
 
 LOOK_AGAIN_S = 0.25  # at units that nobody could race
 
 
-class Stragglers(Work):
+class Stragglers(Judging):
     """Work whose units are not waited for longer than they need."""
 
     @property

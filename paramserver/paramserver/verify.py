@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from paramserver import checkpoint
-from paramserver.accounting import Account, AccountError
+from paramserver.accounting import Account, AccountError, refusal_in
 from paramserver.effects import Averaged, Snapshot
 from paramserver.ledger import Commit, Segment, follow
 from ps_common import weights_file
@@ -18,8 +18,22 @@ from ps_common.job import Description
 
 
 @dataclasses.dataclass(frozen=True)
+class Refusals:
+    """How often contributions of a worker were refused for one kind of mistake; of the last, when and why."""
+
+    worker: str
+    kind: str
+    times: int
+    version: int
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Verified:
-    """A checkpoint whose ledger adds up. rounds: the last of them, as many as were asked for."""
+    """A checkpoint whose ledger adds up. rounds: the last of them, as many as were asked for.
+
+    refused: by worker and kind, the most frequent first. None of it is in the weights.
+    """
 
     path: Path
     snapshot: Snapshot
@@ -27,6 +41,7 @@ class Verified:
     rounds: tuple[Averaged, ...]
     units: int
     weights: str
+    refused: tuple[Refusals, ...] = ()
 
     def lines(self) -> Iterator[tuple[Segment, Averaged | Commit]]:
         """All that the ledger says, from the first round on."""
@@ -58,6 +73,7 @@ def verify(path: Path, rounds: int | None = 0) -> Verified:
     weights = weights_file.vector_digest(snapshot.layout, snapshot.vector)
     account = Account(job.schedule, job.has_open_samples)
     kept: collections.deque[Averaged] = collections.deque(maxlen=rounds)
+    refused: dict[tuple[str, str], Refusals] = {}
     commit: Commit | None = None
     for segment in segments:
         last: Averaged | Commit | None = None
@@ -69,6 +85,7 @@ def verify(path: Path, rounds: int | None = 0) -> Verified:
                 else:
                     account.take(last)
                     kept.append(last)
+                    _note_refused(refused, last)
             except AccountError as error:
                 raise CheckpointError(f"{segment.path}, byte {at:,}: {error}") from error
         if not isinstance(last, Commit):
@@ -80,7 +97,20 @@ def verify(path: Path, rounds: int | None = 0) -> Verified:
     if commit is None or commit.weights != weights:
         said = commit.weights if commit else "none"
         raise CheckpointError(f"{path} has the weights {weights}, its ledger committed {said}")
-    return Verified(path, snapshot, tuple(segments), tuple(kept), account.units, weights)
+    by_times = sorted(refused.values(), key=lambda one: (-one.times, one.worker, one.kind))
+    return Verified(
+        path, snapshot, tuple(segments), tuple(kept), account.units, weights, refused=tuple(by_times)
+    )
+
+
+def _note_refused(refused: dict[tuple[str, str], Refusals], averaged: Averaged) -> None:
+    for unit in averaged.units:
+        said = refusal_in(unit.verdict)
+        if said is not None:
+            kind, reason = said
+            before = refused.get((unit.worker, kind))
+            times = 1 if before is None else before.times + 1
+            refused[unit.worker, kind] = Refusals(unit.worker, kind, times, averaged.version, reason)
 
 
 def _job_of(path: Path, snapshot: Snapshot) -> Description:

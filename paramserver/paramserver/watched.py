@@ -26,7 +26,7 @@ class Watched:
             descriptor = os.pidfd_open(pid)
         except ProcessLookupError:
             return False
-        except OSError:  # no more descriptors, or an old kernel
+        except (OSError, OverflowError):  # no more descriptors, an old kernel, or no number of a process
             return True
         self._epoll.register(descriptor, select.EPOLLIN)
         self._names[descriptor], self._descriptors[name] = name, descriptor

@@ -7,21 +7,25 @@ run waits, saves and ends is the other half's (`machine.py`), which builds on th
 import abc
 from collections.abc import Sequence
 
+from paramserver import tolerance
 from paramserver.accounting import AVERAGED, LEFT_OUT
 from paramserver.canonical import Canonical
 from paramserver.chunks import Chunks, Comer
 from paramserver.effects import Averaged, Contribution, Outbox
 from paramserver.exchange import Exchange
 from paramserver.gate import check_push, samples_of
-from paramserver.leases import Lease, Stage
+from paramserver.leases import Lease, Stage, Unit
 from paramserver.leasing import Leasing
-from paramserver.lending import borrow, free_slot, has_free_slot, mirrors
-from paramserver.members import Member, Members, failure_report
+from paramserver.lending import borrow, free_slot, has_free_slot, let_go, mirrors
+from paramserver.members import Member, Members
 from paramserver.progress import Progress, epoch_text
+from paramserver.quarantine import Quarantine
+from paramserver.quota import Quota
+from paramserver.said import Said
 from paramserver.served import Served
 from paramserver.settings import Settings
 from ps_common import messages as m
-from ps_common.errors import DataError, PeerError
+from ps_common.errors import NotFinite, Outlier, PeerError, UsageError, WrongChunk
 from ps_common.job import Description
 from ps_common.layout import Layout
 from ps_common.memory import Memory
@@ -48,16 +52,23 @@ class Work(abc.ABC):
         self.memory = memory
         self.members = Members()
         self.progress = Progress()
-        self.canonical = Canonical(settings, memory)
-        self.leasing = Leasing(settings, term, f"{run} {now}", lambda unit: samples_of(unit, job))
+        self.canonical = Canonical(settings, memory, rule=job.plan.rule)
+        quota = Quota(tolerance.units_max(job, settings))
+        self.leasing = Leasing(settings, term, f"{run} {now}", lambda unit: samples_of(unit, job), quota)
         self._outbox = Outbox()
         self.exchange: Exchange = Chunks(self.canonical, self._outbox)
         if servers:
             start = self.leasing.start
-            self.exchange = Served(servers, self.canonical, self._outbox, settings, memory, run, start, now)
+            given = (self.canonical, self._outbox, settings, memory, run, start, now, job.plan.rule)
+            self.exchange = Served(servers, *given)
         self._is_closing = False  # every contribution of the stage is in, and servers are averaging
         self._left_lent: dict[bytes, dict[int, int]] = {}  # slot -> shard, of workers lost in this round
         self._refused: list[Contribution] = []  # in this round
+        self._samples = Said()
+        self.quarantine = Quarantine(settings.strikes_max)
+        self._cut_at: dict[bytes, float] = {}  # those who are out -> when their connections are closed
+        self._now = now  # as it was told last
+        self._is_rule_told = not job.plan.rule.faulty
 
     # -- what the other half decides ------------------------------------------------------------------
 
@@ -85,6 +96,18 @@ class Work(abc.ABC):
         """Whether enough workers are here to begin a stage."""
 
     @abc.abstractmethod
+    def _refuse(self, member: Member, lease: Lease, error: PeerError, now: float) -> None:
+        """A contribution is wrong: nothing more of it counts, and its unit is somebody else's."""
+
+    @abc.abstractmethod
+    def _refuse_wrong(self, now: float) -> None:
+        """Refuse contributions that were found to be wrong when they were summed."""
+
+    @abc.abstractmethod
+    def _judge(self, stage: Stage, now: float) -> None:
+        """All contributions of a stage were right: who has brought wrong ones to it was wrong."""
+
+    @abc.abstractmethod
     def _save_if_due(self, now: float) -> None: ...
 
     @abc.abstractmethod
@@ -95,7 +118,14 @@ class Work(abc.ABC):
 
     # -- contributions and weights --------------------------------------------------------------------
 
+    def _require_few(self, asked: Sequence[int]) -> None:
+        """Raise `WrongChunk` for a request that no worker makes: each answer takes the master's time."""
+        most = max(self.settings.window, self.settings.pull_window)
+        if len(asked) > most:
+            raise WrongChunk(f"a worker asks for at most {most} pieces at once, not for {len(asked)}")
+
     def _on_pull(self, member: Member, message: m.Pull, payloads: Payloads, now: float) -> None:
+        self._require_few(message.chunks)
         lease, is_next = self.leasing.of(member), message.version == self.exchange.version + 1
         if self.exchange.pull(member.sender, message.version, message.chunks):
             if is_next:
@@ -113,15 +143,14 @@ class Work(abc.ABC):
                 self.exchange.repeat(lease.unit.shard, self._is_last_call)
             return
         try:
-            sums = check_push(message, lease.unit, self.job, self.progress.sums)
+            sums = check_push(message, lease.unit, self.job)
+            if lease.unit.kind == "train" and self.job.has_open_samples:
+                self._check_usual(member, lease.unit, message.samples)
             if lease.unit.kind == "initialise":
                 self.exchange.propose(Layout.from_plain(message.layout))
         except PeerError as error:  # the same would come again: the unit has failed here
-            self._reject(member.sender, error)
-            self._note_refused(member, lease, message, error)
-            self._outbox.send(member.sender, m.Accepted(lease.number, False, str(error)[:1000]))
-            failed = m.Failed(lease.number, f"its contribution was refused: {error}", "", "", error.exit_code)
-            self._count_failure(member, lease, failed, now)
+            lease.samples = message.samples
+            self._refuse(member, lease, error, now)
             return
         self._outrun(lease)
         self.leasing.renew(lease, lease.step + 1, now)
@@ -131,6 +160,16 @@ class Work(abc.ABC):
         member.count_times(message)
         self._take_in(member, lease)
         self._advance(member, lease, now)
+
+    def _check_usual(self, member: Member, unit: Unit, samples: int) -> None:
+        """Name who says far more samples than others; raise `Outlier` where such are refused."""
+        times = self._samples.times_usual(member.peer, samples)
+        if times <= self.settings.outlier_factor:
+            return
+        text = f"{unit} of {member.name} says {samples} samples, {times:.3g} times as many as is usual"
+        if self.settings.rejects_outliers:
+            raise Outlier(text)
+        self._outbox.note("outlier", text, urgent=True, worker=member.name, unit=str(unit))
 
     def _take_in(self, member: Member, lease: Lease) -> None:
         """A contribution is ready: borrow it where it lies, or let it come in chunks."""
@@ -173,30 +212,19 @@ class Work(abc.ABC):
         lease = self.leasing.current(member, message.lease)
         if lease is None or not lease.is_announced:
             return  # of a lease that has ended
-        self.exchange.take(lease.unit.shard, message, payloads[0])
+        try:
+            self.exchange.take(lease.unit.shard, message, payloads[0])
+        except (NotFinite, Outlier) as error:  # of the contribution, as opposed to the message
+            self._refuse(member, lease, error, now)
+            return
         self.leasing.renew(lease, lease.step + 1, now)
         self._advance(member, lease, now)
-
-    def _count_failure(self, member: Member, lease: Lease, failed: m.Failed, now: float) -> None:
-        """A unit has failed on a member: others may do better, and if not, the run ends."""
-        unit, failures = lease.unit, self.leasing.failures_of(lease)
-        failures.append(member.sender)
-        self._release(member, lease)
-        host, attempts = member.join.host, len(failures)
-        text = f"{unit} failed on {member.name} ({host}), attempt {attempts}: {failed.error}"
-        fields = {"worker": member.name, "host": host, "unit": str(unit), "error": failed.error}
-        self._outbox.note("failure", text, urgent=True, **fields, traceback=failed.traceback, log=failed.log)
-        is_hopeless = all(one.sender in failures for one in self.members)
-        is_certain = failed.exit_code == DataError.exit_code  # the data will be as wrong for everybody
-        if attempts >= self.settings.attempts_max or is_hopeless or is_certain:
-            report = failure_report(member, str(unit), failed, attempts)
-            self._outbox.note("report", report, urgent=True)
-            self._end(now, failed.exit_code or 1, f"{unit} failed: {failed.error}")
 
     # -- units and rounds -----------------------------------------------------------------------------
 
     def _assign(self, now: float) -> None:
         """Give every idle worker a unit, as far as there are units and the run may go on."""
+        self._refuse_wrong(now)
         if self.is_ending or not self.exchange.is_ready:
             return
         stage = self.leasing.stage or self._begin_stage(now)
@@ -279,11 +307,24 @@ class Work(abc.ABC):
             return None
         if not self._may_begin(now):
             return None
+        if stage.kind == "train" and not self._has_memory(now):
+            return None
         self.leasing.begin(stage, now)
         if stage.kind == "train":
             samples = [samples_of(unit, self.job) for unit in stage.units.values()]
             self.exchange.open(tuple(stage.units), samples)
         return stage
+
+    def _has_memory(self, now: float) -> bool:
+        """Whether a robust rule has room for all of a round; once, it says what that is."""
+        if not self._is_rule_told:
+            self._is_rule_told = True
+            self._outbox.note("rule", tolerance.told(self.job, self.settings, self.canonical.nbytes))
+            why_not = tolerance.check_memory(self.job, self.settings, self.canonical.nbytes)
+            is_here = self.exchange.is_shared  # as opposed to averaging servers on other machines
+            if why_not and is_here:
+                self._end(now, UsageError.exit_code, why_not)
+        return not self.is_over
 
     def _place(self, member: Member, lease: Lease) -> None:
         """Choose the vector of the worker that a unit is computed in."""
@@ -352,8 +393,10 @@ class Work(abc.ABC):
     def _close_stage(self, stage: Stage, now: float) -> None:
         """Every contribution of a stage is in: average the rest, and go on when that is done."""
         if self.exchange.round is not None:
-            self.exchange.finish(mirrors(self.members, stage.opens))
+            # Servers write mirrors only once: where something was wrong, that may have been already.
+            self.exchange.finish(mirrors(self.members, None if stage.refusals else stage.opens))
         self._is_closing = True
+        self._refuse_wrong(now)
         self._settle_stage(stage, now)
 
     def _settle_stage(self, stage: Stage, now: float) -> None:
@@ -363,12 +406,16 @@ class Work(abc.ABC):
         self._is_closing = False
         if stage.kind == "train" and self.settings.keeps_ledger:
             self._account(stage)
+        if stage.kind == "train":
+            self._note_outliers(stage)
         self.exchange.adopt()
+        let_go(self.members)
         self._left_lent.clear()
         entry = self.progress.close(stage, self.job)
         self.leasing.stage = None
         if entry is not None:
             self._outbox.note("epoch", epoch_text(entry, self.job.plan.epochs), **entry)
+        self._judge(stage, now)
         self._save_if_due(now)
         if self.progress.next_stage(self.job) is None or self._is_far_enough:
             self._end_here(now)
@@ -395,12 +442,13 @@ class Work(abc.ABC):
         self._outbox.put(Averaged(stage.opens, (*units, *self._refused)))
         self._refused.clear()
 
-    def _note_refused(self, member: Member, lease: Lease, message: m.Push, error: PeerError) -> None:
-        unit = lease.unit
-        if unit.kind == "train" and self.settings.keeps_ledger:
-            who = (member.name, member.sender.hex())
-            verdict = f"refused: {str(error)[:200]}"
-            self._refused.append(Contribution(unit.round, unit.shard, *who, message.samples, "", verdict))
+    def _note_outliers(self, stage: Stage) -> None:
+        """Name who has moved the weights unusually far."""
+        for shard in self.exchange.outliers():
+            worker, _ = stage.done_by[shard]
+            times = f"more than {self.settings.outlier_factor:g} times as far as is usual"
+            text = f"{stage.units[shard]} of {worker} moves the weights {times}"
+            self._outbox.note("outlier", text, urgent=True, worker=worker, unit=str(stage.units[shard]))
 
     def _settle(self, member: Member, number: int) -> None:
         """Tell a worker what became of a lease that is not, or no longer, its own."""
@@ -414,9 +462,16 @@ class Work(abc.ABC):
         if lease.unit.kind == "initialise":  # its layout was only proposed: the next one proposes its own
             self.exchange.drop()
         elif lease.is_announced:
-            self.exchange.withdraw(lease.unit.shard)
+            self._leave_unfinished(lease)
         self.leasing.release(member, lease)
         self.exchange.send_grants(self._is_last_call)  # what was granted to it, others may send
+
+    def _leave_unfinished(self, lease: Lease) -> None:
+        """What came of a contribution is of use to who brings the rest, unless it is blamed for it all."""
+        shard, stage = lease.unit.shard, self.leasing.stage
+        leave = self.exchange.take_back if self.settings.rejects_outliers else self.exchange.withdraw
+        if not leave(shard) and stage is not None:
+            stage.samples.pop(shard, None)
 
     def _reset(self, member: Member) -> None:
         """A member has nothing in hand any more: its unit is open again."""
@@ -425,12 +480,3 @@ class Work(abc.ABC):
             self._outbox.note("release", f"{lease.unit} of {member.name} is open again", worker=member.name)
             self._release(member, lease)
         member.is_ready, member.here = False, None
-
-    def _reject(self, sender: bytes, error: PeerError) -> None:
-        """A peer sent something wrong: say so, count it, go on."""
-        member = self.members.get(sender)
-        name = member.name if member else f"unknown peer {sender.hex()[:16]}"
-        if member:
-            member.rejections += 1
-        text = f"refused a message of {name}: {error}"
-        self._outbox.note("rejection", text, worker=name, reason=str(error), urgent=True)

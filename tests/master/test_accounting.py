@@ -5,8 +5,9 @@ import re
 
 import pytest
 
-from paramserver.accounting import AVERAGED, LEFT_OUT, Account, AccountError
+from paramserver.accounting import AVERAGED, LEFT_OUT, Account, AccountError, refusal_in, refused
 from paramserver.effects import Averaged
+from ps_common.errors import NotFinite, PeerError
 from ps_common.loop_job import LoopJob
 from ps_common.plan import Plan
 from support_ledgers import SCHEDULE, averaged, snapshot
@@ -49,6 +50,13 @@ def test_an_undisturbed_run_adds_up_at_every_version(version):
     at = snapshot(version)
     account.close(version, at.samples, len(at.history))
     assert account.units == UNITS * (version // 3) + 3 * (version % 3)
+
+
+def test_a_verdict_on_what_was_refused_says_kind_and_reason():
+    assert refusal_in(refused(NotFinite("w: 3 values are NaN"))) == ("not-finite", "w: 3 values are NaN")
+    assert refusal_in(refused(PeerError("x" * 1000))) == ("message", "x" * 200)
+    assert refusal_in("refused: its layout: another") == ("message", "its layout: another")
+    assert [refusal_in(verdict) for verdict in (AVERAGED, LEFT_OUT, "")] == [None] * 3
 
 
 REFUSED = {"digest": "", "verdict": "refused: its layout is another"}

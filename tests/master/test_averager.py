@@ -8,6 +8,7 @@ import pytest
 from paramserver import digests
 from paramserver.averager import BUSY_S, RETRY_S, Averager
 from paramserver.effects import Note, Send
+from paramserver.quarantine import NOTED_MAX
 from paramserver.simulation.host import Host
 from ps_common import messages as m
 from ps_common.errors import PeerError
@@ -89,6 +90,10 @@ class Told:
     def finish(self, *mirrors, version=1):
         pids = tuple(pid for pid, _ in mirrors)
         return self.say(m.Finish(*self.head(version), pids, tuple(number for _, number in mirrors)))
+
+    def delivered(self, shard, version=1):
+        """What the master hears when all is here of the contribution that was spoken of last."""
+        return MASTER, m.Delivered(GENERATION, self.number, version, shard)
 
     # -- what it must have ----------------------------------------------------------------------------
 
@@ -174,9 +179,10 @@ def test_the_same_again_is_answered_again_and_a_generation_gone_by_is_not():
     ("change", "reason"),
     [
         ({"server": 2}, "there is no stretch 2 of 2"),
-        ({"servers": 0}, "there is no stretch 1 of 0"),
+        ({"servers": 1}, "there is no stretch 1 of 1"),
         ({"layout": [["w", [-1], "float32", "weight"]]}, "a layout's entry is"),
         ({"chunk_bytes": 65}, "chunk_bytes must be"),
+        ({"layout": [["w", [2**38], "float32", "weight"]]}, "has more than 1048576 chunks of 64 bytes"),
     ],
 )
 def test_a_serve_that_makes_no_sense_changes_nothing(change, reason):
@@ -279,12 +285,20 @@ def test_memory_of_a_master_that_cannot_be_seen_is_not_shared(version):
     assert "the master's memory cannot be seen" in told.notes[0]
 
 
+def test_of_many_messages_that_are_wrong_not_every_one_is_noted():
+    told = Told().ready()
+    before = len(told.notes)
+    for _ in range(NOTED_MAX + 100):
+        assert told.say(m.Leave("bye"), sender=WORKER) == []
+    assert len(told.notes) - before == NOTED_MAX + 1
+
+
 def test_an_empty_stretch_has_nothing_to_wait_for():
     told, tiny = Told(), Layout.from_plain([["w", [3], "float32", "weight"]])
     assert told.serve(layout=tiny.to_plain()) == [SERVING]
     told.open()
-    assert told.announce(0) == [(MASTER, m.Delivered(GENERATION, 1, 0))]
-    assert told.announce(1) == [(MASTER, m.Delivered(GENERATION, 1, 1))]
+    assert told.announce(0) == [told.delivered(0)]
+    assert told.announce(1) == [told.delivered(1)]
     assert told.finish() == [(MASTER, m.Closed(GENERATION, 1, ()))]
 
 
@@ -316,8 +330,8 @@ def test_a_contribution_comes_in_chunks_that_are_granted_and_the_master_is_told_
     assert told.announce(1) == [(WORKER, m.Grant(51, (0, 1), False))]  # it has been lost, perhaps
     assert told.chunk(1, 0) == []
     assert told.announce(1) == [(WORKER, m.Grant(51, (1,), False))]
-    assert told.chunk(1, 1) == [(MASTER, m.Delivered(GENERATION, 1, 1))]
-    assert told.announce(1) == [(MASTER, m.Delivered(GENERATION, 1, 1))]
+    assert told.chunk(1, 1) == [told.delivered(1)]
+    assert told.announce(1) == [told.delivered(1)]
     assert told.chunk(1, 1) == []
     assert told.finish() == []  # the first shard is not here
     told.announce(0)
@@ -364,7 +378,7 @@ def test_who_waits_for_its_turn_is_granted_when_it_comes_in_whichever_way():
     told.chunk(1, 0)
     told.chunk(1, 1)
     delivered, granted = told.lend(0)[1]  # of this machine, while the others are elsewhere
-    assert delivered == (MASTER, m.Delivered(GENERATION, 1, 0))
+    assert delivered == told.delivered(0)
     assert granted == (WORKER, m.Grant(52, (1,), False))
 
 
@@ -408,7 +422,7 @@ def test_a_round_in_memory_is_averaged_into_the_masters_vector_and_the_mirrors()
     told = Told(is_shared=True).ready()
     mirror = told.worker.allocate(SMALL.nbytes)
     for shard in (1, 0):
-        assert told.lend(shard)[1] == [(MASTER, m.Delivered(GENERATION, 1, shard))]
+        assert told.lend(shard)[1] == [told.delivered(shard)]
     closed = m.Closed(GENERATION, 1, (999,))
     mirrors = ((told.worker.pid, told.worker.descriptor(mirror)), (999, 1))  # one is not there
     assert told.finish(*mirrors) == [(MASTER, closed)]
@@ -457,7 +471,7 @@ def test_a_lend_that_a_release_has_overtaken_is_not_taken():
     )
     told.say(m.Release(*told.head(), 1))
     assert told.say(late) == []
-    assert told.lend(1)[1] == [(MASTER, m.Delivered(GENERATION, 1, 1))]
+    assert told.lend(1)[1] == [told.delivered(1)]
 
 
 def test_a_vector_of_the_master_that_cannot_be_seen_makes_it_begin_anew_sharing_nothing():
@@ -477,7 +491,7 @@ def test_rounds_follow_each_other():
     told.open(version=2)
     told.open(version=2)
     assert np.array_equal(told.part(told.pulled(1), 0), told.part(before, 0))
-    assert told.lend(0, version=2)[1] == [(MASTER, m.Delivered(GENERATION, 2, 0))]
+    assert told.lend(0, version=2)[1] == [told.delivered(0, version=2)]
 
 
 # -- what was averaged --------------------------------------------------------------------------------------
@@ -504,3 +518,54 @@ def test_where_a_ledger_is_kept_it_says_of_what_its_stretch_is_the_average(is_sh
     ]
     assert closed == m.Closed(GENERATION, 1, (), tuple(wanted))
     assert told.finish() == [(MASTER, closed)]  # once more, should it be lost
+
+
+def no_room(nbytes, *dtype):
+    raise MemoryError(f"no {nbytes} bytes")
+
+
+def test_a_stretch_that_there_is_no_room_for_is_refused_and_nothing_is_served(monkeypatch):
+    told = Told()
+    with monkeypatch.context() as patched:
+        patched.setattr(np, "zeros", no_room)
+        assert told.serve() == []
+    assert "there is no room for stretch 1" in told.notes[0]
+    assert told.say(m.Check(1)) == [(MASTER, m.Pulse(0, 1, 0, 0))]
+    assert told.filled().say(m.Check(2)) == [(MASTER, m.Pulse(GENERATION, 2, 0, 0))]
+
+
+def test_a_round_that_there_is_no_room_for_is_refused_and_can_be_opened_later(monkeypatch):
+    told = Told().filled()
+    with monkeypatch.context() as patched:
+        patched.setattr(told.averager._memory, "allocate", no_room)
+        assert told.open() == []
+    assert "there is no room for version 1" in told.notes[-1]
+    told.open()
+    assert told.announce(0)
+
+
+# -- rules --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        ("krum", "must be one of paramserver.rules, not str"),
+        ({"kind": "Nobody"}, "not in the vocabulary"),
+        ({"kind": "Plan"}, "must be one of paramserver.rules, not Plan"),
+        ({"kind": "TrimmedMean", "faulty": -1}, "TrimmedMean cannot be built"),
+        ({"kind": "Krum", "faulty": 1}, "the rule krum takes whole vectors, and 2 servers have stretches"),
+    ],
+)
+def test_a_rule_that_is_none_or_of_whole_vectors_is_refused(rule, told):
+    server = Told()
+    assert server.serve(rule=rule) == []
+    assert told in server.notes[-1]
+
+
+def test_a_round_with_too_few_shards_for_the_rule_is_refused():
+    server = Told()
+    server.serve(rule={"kind": "TrimmedMean", "faulty": 1}, version=0)
+    server.averager._filling = None  # as if it had come
+    assert server.say(m.Open(*server.head(), (0, 1), (1, 1), NOT_SHARED)) == []
+    assert "trimmed-mean withstands 1 faulty contribution of 3 or more, and a round has 2" in server.notes[-1]

@@ -11,7 +11,7 @@ from paramserver.canonical import Canonical
 from paramserver.chunks import Chunks
 from paramserver.effects import Outbox
 from paramserver.leases import Lease, Unit
-from paramserver.lending import SLOTS, borrow, free_slot, has_free_slot, mirrors
+from paramserver.lending import SLOTS, borrow, free_slot, has_free_slot, let_go, mirrors
 from paramserver.members import Members
 from paramserver.settings import Settings
 from paramserver.simulation.host import Host
@@ -77,6 +77,7 @@ class Lent(Case):
         into = mirrors(self.members, version)
         vectors = [lent.vector for lent in into]
         self.round.finish(vectors)
+        let_go(self.members)
         self.assert_right(*vectors)
 
 

@@ -22,6 +22,13 @@ def test_a_note_is_a_line_of_text():
     assert shown("text", False, NOTE, Note("round", ""), URGENT) == ["w joined", "w is lost"]
 
 
+def test_what_a_peer_has_said_does_not_move_the_cursor():
+    assert shown("text", False, Note("join", "\x1b[2Jw joined\n\tfrom \u202ex")) == [
+        "�[2Jw joined",
+        "\tfrom �x",
+    ]
+
+
 def test_quiet_shows_only_what_is_urgent():
     assert shown("text", True, NOTE, URGENT) == ["w is lost"]
 

@@ -117,6 +117,17 @@ def test_an_epochs_entry_has_the_loss_of_training_and_the_figures_of_the_evaluat
     assert progress.version == EVALUATED.schedule.rounds
 
 
+def test_an_epoch_whose_contributions_said_no_loss_has_none():
+    progress = Progress()
+    run(EVALUATED, progress, stages=2)
+    stage = progress.next_stage(EVALUATED)
+    finish(stage, EVALUATED)
+    for sums in (progress.sums, *stage.sums.values()):
+        del sums["loss"]
+    progress.close(stage, EVALUATED)
+    assert progress.history == [{"epoch": 1, "samples": 20}]
+
+
 def test_an_epoch_is_told_once_it_is_complete():
     progress, told = Progress(), []
     while (stage := progress.next_stage(EVALUATED)) is not None:

@@ -71,8 +71,12 @@ class Told:
     def deliver(self, shard, *servers):
         heard = None
         for server in servers or (0, 1):
-            heard = self.hear(server, m.Delivered(self.generation, self.served.round.version, shard))
+            heard = self.hear(server, self.delivered(shard))
         return heard
+
+    def delivered(self, shard):
+        """What a server says that has heard all there was to hear."""
+        return m.Delivered(self.generation, self.served._number, self.served.round.version, shard)
 
     def close(self, *servers):
         for server in servers or (0, 1):
@@ -116,7 +120,7 @@ def test_a_round_begins_anew_with_what_was_settled_and_late_messages_say_nothing
     told = Told().ready()
     told.deliver(0)
     assert told.served.is_delivered(0)
-    late = m.Delivered(told.generation, 1, 1)
+    late = told.delivered(1)
     assert told.served.lose(1, told.now)
     assert not told.served.lose(1, told.now)  # it was lost already
     told.served.begin_anew()

@@ -1,17 +1,21 @@
 """Verifying a checkpoint: whatever was changed is found, and named."""
 
 import dataclasses
+import json
 import os
+import re
 
 import numpy as np
 import pytest
 import xxhash
 
 from paramserver import checkpoint
-from paramserver.effects import Position
-from paramserver.verify import find, verify
-from ps_common import weights_file
-from ps_common.errors import CheckpointError
+from paramserver.accounting import refused
+from paramserver.cli.verify import cli
+from paramserver.effects import Contribution, Position
+from paramserver.verify import Refusals, find, verify
+from ps_common import command, weights_file
+from ps_common.errors import CheckpointError, NotFinite, WrongSamples
 from support_ledgers import Forger, Start, averaged, run_with_two_starts, snapshot
 
 
@@ -34,6 +38,51 @@ def test_an_honest_run_is_verified(path):
             verified.snapshot.layout, verified.snapshot.vector
         )
     assert [segment.header.term for segment in verify(path).segments] == [1, 2]
+
+
+NAN = Contribution(0, 1, "mallory", "cd" * 16, 4, "", refused(NotFinite("w: 3 values are NaN")))
+SHORT = dataclasses.replace(NAN, verdict=refused(WrongSamples("4 samples, and its unit has \x1b[2J7")))
+
+
+def run_with_refusals(folder):
+    start = Start(folder)
+    start.save()
+    start.average(2, NAN, NAN).average(3, SHORT).average(4, dataclasses.replace(NAN, worker="other"))
+    path = start.save()
+    start.end()
+    return path
+
+
+def test_whose_contributions_were_refused_is_told_and_nothing_else_is_changed_by_them(tmp_path):
+    verified = verify(run_with_refusals(tmp_path))
+    assert verified.refused == (
+        Refusals("mallory", "not-finite", 4, 2, "w: 3 values are NaN"),
+        Refusals("mallory", "samples", 1, 3, "4 samples, and its unit has \x1b[2J7"),
+        Refusals("other", "not-finite", 1, 4, "w: 3 values are NaN"),
+    )
+    assert verified.units == sum(len(averaged(version).units) for version in range(1, 5))
+
+
+def test_a_person_is_told_whose_contributions_were_refused_how_often_and_why(tmp_path, capsys):
+    path = run_with_refusals(tmp_path)
+    record = tmp_path / "verified.json"
+    assert command.run(cli, "ps-server verify", [str(path), "--rounds", "0", "--json", str(record)]) == 0
+    said = capsys.readouterr().out
+    rows = [re.split(r" *│ *", line)[1:-1] for line in said.splitlines() if line.startswith("│")]
+    assert rows == [
+        ["mallory", "not-finite", "4", "2", "w: 3 values are NaN"],
+        ["mallory", "samples", "1", "3", "4 samples, and its unit has �[2J7"],
+        ["other", "not-finite", "1", "4", "w: 3 values are NaN"],
+    ]
+    assert "refused: 6 contributions, of which nothing is in the weights\nverified: 4 rounds" in said
+    first = json.loads(record.read_text())["refused"][0]
+    assert (first["worker"], first["kind"], first["times"]) == ("mallory", "not-finite", 4)
+
+
+def test_a_run_in_which_nothing_was_refused_says_nothing_of_it(path, capsys):
+    assert verify(path).refused == ()
+    assert command.run(cli, "ps-server verify", [str(path)]) == 0
+    assert "refused" not in capsys.readouterr().out
 
 
 def test_a_folder_is_its_newest_valid_checkpoint(path):

@@ -70,3 +70,9 @@ def test_no_descriptor_is_left(process):
         watched.add(bytes([number % 4]), process.pid)
     watched.close()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("number", [0, 2**31, 2**62])
+def test_a_number_that_no_process_has_is_watched_in_vain(watched, number):
+    assert watched.add(b"w", number)
+    assert watched.ended() == []

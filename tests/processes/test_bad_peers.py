@@ -11,8 +11,10 @@ import zmq
 
 from processes import jobs
 from processes.world import events, eventually
+from ps_common import address
 from ps_common import messages as m
 from ps_common.wire import decode, encode
+from support_jobs import description
 
 JOIN = m.Join(m.PROTOCOL, "stranger", "nowhere", 1, "cpu", "", "numpy 0")
 
@@ -62,6 +64,26 @@ def test_a_worker_that_a_master_of_another_protocol_refuses_exits_with_76(world)
         master.send_multipart([sender, encode(m.Refused(76, "the master speaks protocol 99, the worker 1"))])
         assert worker.wait(10) == 76
         assert "the master refused this worker: the master speaks protocol 99" in worker.said
+    finally:
+        master.close(0)
+        context.term()
+
+
+@pytest.mark.parametrize("address", ["ipc:///tmp/somebodys", "not a URL"])
+def test_a_worker_that_is_named_a_server_that_is_no_address_exits_with_76(world, address):
+    """ZeroMQ takes paths of this machine, too, and falls over what is nothing."""
+    context = zmq.Context()
+    master = context.socket(zmq.ROUTER)
+    port = master.bind_to_random_port("tcp://127.0.0.1")
+    try:
+        worker = world.start("ps-worker", "--master", f"tcp://127.0.0.1:{port}")
+        assert master.poll(20_000)
+        sender, _ = master.recv_multipart()
+        job = description().to_plain()
+        welcome = m.Welcome("w", "run", 1, job, 0.5, 1.0, 64, 2, 2, servers=(address,))
+        master.send_multipart([sender, encode(welcome)])
+        assert worker.wait(20) == 76
+        assert f"an averaging server at {address!r}; it must be tcp://host:port" in worker.said
     finally:
         master.close(0)
         context.term()
@@ -156,7 +178,8 @@ def test_a_worker_finds_its_master_by_name_and_by_address(world, host):
 def test_beyond_loopback_there_is_one_loud_line_and_a_name_to_reach(world):
     server = world.start("ps-server", world.job(), "--bind", "tcp://0.0.0.0:0", "--insecure")
     line = server.wait_for("listening:")
-    assert f"--master tcp://{socket.gethostname()}:" in line
+    port = server.said.partition("INSECURE: tcp://0.0.0.0:")[2].partition(" ")[0]
+    assert line.endswith(f"--master {address.reachable(f'tcp://0.0.0.0:{port}')}")
     assert server.said.count("INSECURE: tcp://0.0.0.0:") == 1
     server.process.terminate()
     assert server.wait(10) == 0

@@ -15,11 +15,15 @@ from paramserver import LocalCluster
 from processes import (
     jobs,
     test_bad_peers,
+    test_launchers,
     test_master_faults,
+    test_mutated_frames,
     test_restarts,
     test_servers,
+    test_status,
     test_stopping,
     test_worker_faults,
+    test_wrong_setups,
 )
 from processes.world import Command, World, eventually
 from ps_common.errors import ParamserverError
@@ -79,6 +83,10 @@ PAIRS = {
     "does_not_resume": (MASTER_KILLED, "resuming run"),
     "stays_away": (MASTER_KILLED, GOES_ON),
     "does_not_miss_a_server": (server_killed, "was killed by signal 9"),
+    "does_not_look_why": (
+        test_wrong_setups.test_a_worker_that_is_there_before_the_master_waits_says_so_and_trains,
+        "nobody listens at port",
+    ),
     "starts_nobody_again": (test_restarts.test_ps_local_starts_a_killed_worker_again, "starting it again"),
 }
 JOBS = {server_killed: test_servers.LONG}  # of those that have another one
@@ -94,18 +102,54 @@ def test_a_recovery_that_is_switched_off_is_seen(
         shown(world, undisturbed)
 
 
+@pytest.mark.parametrize("is_nearly_right", [False, True])
 def test_a_master_that_falls_over_what_is_no_message_is_seen(
-    world: World, undisturbed: Undisturbed, broken: Break, monkeypatch: pytest.MonkeyPatch
+    world: World,
+    undisturbed: Undisturbed,
+    broken: Break,
+    monkeypatch: pytest.MonkeyPatch,
+    is_nearly_right: bool,
 ) -> None:
     """It is gone for whoever comes next, or does not note what came."""
-    monkeypatch.setattr(test_bad_peers, "eventually", lambda holds, what: eventually(holds, what, PATIENCE_S))
+    for shown in (test_bad_peers, test_mutated_frames):
+        monkeypatch.setattr(shown, "eventually", lambda holds, what: eventually(holds, what, PATIENCE_S))
     with broken("falls_over_what_is_no_message", "refused"):
-        test_bad_peers.test_garbage_is_refused_and_recorded_and_changes_no_bit(world, undisturbed)
+        if is_nearly_right:
+            test_mutated_frames.test_mutated_frames_change_no_bit_of_an_honest_run(world, undisturbed, False)
+        else:
+            test_bad_peers.test_garbage_is_refused_and_recorded_and_changes_no_bit(world, undisturbed)
 
 
 def test_processes_that_outlive_ps_local_are_seen(world: World, broken: Break) -> None:
     with broken("does_not_see_that_it_is_alone", "they watch their parent"):
         test_stopping.test_kill_of_ps_local_ends_its_master_and_workers(world)
+
+
+def test_orders_with_the_key_of_another_role_are_seen(world: World, broken: Break) -> None:
+    with broken("lets_anybody_order", r"\[0, 0, 77, 0\]"):
+        test_status.test_with_keys_each_role_may_what_it_may(world)
+
+
+def test_a_master_that_is_left_alone_by_its_rank_is_seen(
+    world: World, broken: Break, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = "somebody is left"
+
+    def impatient(holds: Callable[[], Any], what: str, most_s: float = 30.0) -> Any:
+        return eventually(holds, what, PATIENCE_S if what == told else most_s)
+
+    monkeypatch.setattr(test_launchers, "eventually", impatient)
+    with broken("does_not_see_that_it_is_alone", told):
+        test_launchers.test_sigkill_of_rank_0_leaves_nobody(world)
+
+
+def test_a_master_that_is_sent_term_twice_is_seen(
+    world: World, undisturbed: Undisturbed, broken: Break
+) -> None:
+    with broken("passes_term_on", r"assert \[143, 0\] == \[0, 0\]"):
+        test_launchers.test_term_to_every_process_of_a_job_saves_and_leaves_and_the_next_start_goes_on(
+            world, undisturbed
+        )
 
 
 def verify_a_run(world: World) -> None:

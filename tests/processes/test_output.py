@@ -92,10 +92,10 @@ def test_a_log_names_what_happens_in_order(world):
 
 
 def test_waiting_says_who_is_here_and_gives_up_with_75(world):
-    with world.cluster(workers=1, flags=("--workers", 2, "--wait-timeout", 2)) as cluster:
+    with world.cluster(workers=1, flags=("--workers", 2, "--wait-timeout", 8)) as cluster:
         cluster.wait_for("1 of 2 workers here")
         assert cluster.wait_exit(30) == 75
-        assert "1 of 2 workers were here after 2 s; start more and try again" in cluster.master_log()
+        assert "1 of 2 workers were here after 8 s; start more and try again" in cluster.master_log()
         assert cluster.workers[0].process.returncode == 75
         assert cluster.record()["status"] == "failed"
 

@@ -49,7 +49,8 @@ def test_the_wheel_holds_the_three_packages_their_types_and_the_licence_and_no_m
 
 def test_the_installed_commands_run_without_the_working_tree(wheel, tmp_path):
     pip("install", "--quiet", "--no-deps", "--no-cache-dir", "--target", tmp_path / "site", wheel)
-    for command in ("ps-local", "ps-server", "ps-worker", "ps-simulate", "ps-data"):
+    for word in ("local", "run", "ray", "server", "worker", "simulate", "data", "status", "admin", "keys"):
+        command = f"ps-{word}"
         done = subprocess.run(
             [tmp_path / "site" / "bin" / command, "--help"],
             capture_output=True,

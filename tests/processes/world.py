@@ -89,9 +89,11 @@ class World:
         self._threads, self._open, self._named = own_threads(), open_here(), named_segments()
 
     def job(self, text: str = jobs.PLAIN, name: str = "job.py") -> Path:
+        """Write a job; who is reading one of this name just now reads it whole."""
         path = self.folder / name
-        path.write_text(text)
-        return path
+        new = path.with_name(f"{path.name}.new")
+        new.write_text(text)
+        return new.replace(path)
 
     def hold(self) -> None:
         """Workers of a gated job stop in mid-run from now on."""

@@ -62,5 +62,5 @@ def numbered(samples: int) -> data.Source:
 
 def check_counts(counts: HostArray, epochs: int) -> None:
     """Every sample of every epoch is in the weights exactly once."""
-    wrong = np.flatnonzero(np.abs(counts - epochs) > ROUNDING)
+    wrong = np.flatnonzero(~(np.abs(counts - epochs) <= ROUNDING))  # NaN is wrong, too
     assert not len(wrong), f"samples {wrong} were counted {counts[wrong]} times in {epochs} epochs"

@@ -7,7 +7,7 @@ import numpy as np
 from paramserver.settings import Settings
 from paramserver.simulation import case
 from paramserver.simulation.computing import Replica
-from ps_common import data
+from ps_common import data, rules
 from ps_common.arrays import Device
 from ps_common.data import Source
 from ps_common.job import Description, Job
@@ -81,6 +81,31 @@ def random_case(rng: random.Random, quorum: float = 1.0) -> Case:
         return counting_case(plan, seed, sum(sizes), test_samples)
     optimizer = rng.choice([nn.SGD(0.1), nn.Momentum(0.05), nn.Adam(0.01)])
     return case_of(plan, seed, sum(sizes), test_samples, optimizer)
+
+
+RULES = [
+    rules.Median(), rules.TrimmedMean(1), rules.TrimmedMean(2), rules.Krum(1), rules.MultiKrum(1, 2),
+    rules.ClippedMean(), rules.ClippedMean(0.05),
+]  # fmt: skip
+
+
+def random_robust_case(rng: random.Random) -> Case:
+    """As many shards as the rule takes, or a few more, all of one size."""
+    rule = rng.choice(RULES)
+    shards, batch, steps = rule.least + rng.randint(0, 2), rng.randint(1, 3), rng.randint(1, 2)
+    plan = Plan(
+        shards=shards,
+        batch_size=batch,
+        local_steps=steps,
+        epochs=rng.randint(1, 2),
+        optimizer_state=rng.choice(["average", "reset"]),
+        dtype=rng.choice(["float32", "float64"]),
+        rule=rule,
+    )
+    samples, seed = shards * batch * steps * rng.randint(1, 3), rng.randrange(2**31)
+    if rng.random() < 0.3:
+        return counting_case(plan, seed, samples)
+    return case_of(plan, seed, samples, 0, rng.choice([nn.SGD(0.1), nn.Momentum(0.05), nn.Adam(0.01)]))
 
 
 def random_settings(rng: random.Random) -> Settings:

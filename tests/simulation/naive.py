@@ -8,6 +8,7 @@ from ps_common.arrays import HostArray
 from ps_common.data import Source
 from ps_common.job import Description
 from ps_worker.rows import HeldRows
+from support_robust import naive_average
 
 
 def naive_run(job: Description, replica: Replica, sources: Mapping[str, Source | None]) -> HostArray:
@@ -19,6 +20,9 @@ def naive_run(job: Description, replica: Replica, sources: Mapping[str, Source |
         shards = schedule.units(round_)
         samples = [schedule.samples(round_, shard) for shard in shards]
         parts = [replica.train(vector, rows[s], round_, s).vector.copy() for s in shards]
+        if job.plan.rule.faulty:
+            vector = naive_average(job.plan.rule, layout, parts, vector)
+            continue
         unit = math.gcd(*samples)
         for run in layout.runs:
             views = [part[run.start : run.stop].view(run.dtype) for part in parts]

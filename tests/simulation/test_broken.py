@@ -167,6 +167,7 @@ Memory that a worker has lent is not written before it is summed
 
 A message that is not what it should be is refused, and changes nothing
     shown   processes/test_bad_peers.py: test_garbage_is_refused_and_recorded_and_changes_no_bit
+            processes/test_mutated_frames.py: test_mutated_frames_change_no_bit_of_an_honest_run
             simulation/test_master_ends.py:
             test_a_push_that_is_wrong_is_noted_and_counted_and_gives_its_unit_back
             simulation/test_messages.py: test_a_payload_that_was_damaged_is_seen_and_asked_for_again
@@ -200,11 +201,83 @@ No wait without a deadline; who waits is not forgotten, and what waits has room
             simulation/test_deadlines.py: test_a_wait_without_a_deadline_is_seen
             the run does not end, ticks on the spot, or holds more than its budget
 
+Only keys of the roles that may ask how a run is, and give orders
+    shown   processes/test_status.py: test_with_keys_each_role_may_what_it_may
+            security/test_orders.py: test_it_is_refused
+    switch  processes/breaking/sitecustomize.py: lets_anybody_order
+            security/controls.py: anybody_may_ask, nobody_is_far_away
+    red     processes/test_broken_processes.py: test_orders_with_the_key_of_another_role_are_seen
+            security/test_orders.py: test_without_its_control_it_is_not
+            it is answered, or the run is stopped
+
+By a robust rule nobody fills a round with its own units, and two of eight that are wrong do not win
+    shown   simulation/test_quota.py: test_a_fast_worker_makes_no_more_than_its_part_of_a_round,
+            test_under_random_faults_no_worker_brings_more_than_its_part_of_a_round
+            security/test_faulty_workers.py: test_a_robust_rule_keeps_the_accuracy_with_two_of_eight_faulty
+    switch  simulation/test_quota.py: without_the_limit
+            security/poison/sitecustomize.py: nan, random
+    red     simulation/test_quota.py: test_without_the_limit_it_fills_the_round,
+            test_without_the_limit_under_random_faults_one_does
+            security/test_faulty_workers.py:
+            test_the_mean_loses_the_accuracy_to_one_that_brings_random_weights
+            one worker brings more units than it may; by the mean the accuracy is gone
+
+Nobody makes a server spend more than a bounded amount of memory, descriptors or time
+    shown   security/test_budgets.py: test_it_is_bounded,
+            test_who_reads_nothing_keeps_a_few_versions_in_memory
+            security/test_aborts.py:
+            test_a_peer_that_breaks_off_with_much_under_way_does_not_end_the_server,
+            test_a_connection_that_was_taken_over_and_breaks_does_not_end_the_server
+            processes/test_attacked_run.py:
+            test_whatever_strangers_do_the_run_goes_on_with_the_same_bits_and_little_memory
+    switch  security/controls.py: no_limit_of_frames, frames_are_not_counted, bytes_are_not_counted,
+            everybody_is_let_in, the_silent_stay, floods_are_taken, payloads_are_not_counted
+    red     security/test_budgets.py: test_without_its_control_it_is_not,
+            test_without_a_limit_it_keeps_them_all
+            security/test_aborts.py: test_with_a_queue_that_gets_full_it_does,
+            test_with_signs_of_life_of_the_server_it_does
+            connections, messages and versions are kept; the server aborts
+
+Memory is shared with, and the end is watched of, processes that are who they say
+    shown   master/test_peer_process.py: test_the_process_that_has_called_is_told_from_all_others
+            security/test_budgets.py: test_who_says_that_it_is_another_process_is_not_believed
+            security/test_offers.py: test_nothing_but_a_segment_is_opened
+    switch  processes/breaking/sitecustomize.py: believes_process_ids
+            security/controls.py: process_ids_are_believed, links_are_not_read
+    red     processes/test_attacked_run.py:
+            test_a_stranger_that_says_it_is_a_worker_of_this_machine_shares_no_memory
+            security/test_budgets.py: test_without_a_look_at_the_connection_it_is
+            security/test_offers.py: test_without_a_look_at_links_other_files_are
+            a stranger is welcomed where it should be refused; a file is opened
+
 It stops: nothing outlives the process that has started it
     shown   processes/test_stopping.py: test_kill_of_ps_local_ends_its_master_and_workers
+            processes/test_launchers.py: test_sigkill_of_rank_0_leaves_nobody
     switch  processes/breaking/sitecustomize.py: does_not_see_that_it_is_alone
-    red     processes/test_broken_processes.py: test_processes_that_outlive_ps_local_are_seen
+    red     processes/test_broken_processes.py: test_processes_that_outlive_ps_local_are_seen,
+            test_a_master_that_is_left_alone_by_its_rank_is_seen
             master and workers go on
+
+It stops in order when every process of a job is sent TERM, as Slurm and systemd do
+    shown   processes/test_launchers.py:
+            test_term_to_every_process_of_a_job_saves_and_leaves_and_the_next_start_goes_on
+    switch  processes/breaking/sitecustomize.py: passes_term_on
+    red     processes/test_broken_processes.py: test_a_master_that_is_sent_term_twice_is_seen
+            the master ends at once, with 143
+
+A worker that reaches no master says what is there instead, and trains when there is one
+    shown   processes/test_wrong_setups.py:
+            test_a_worker_that_reaches_no_master_says_what_is_there_instead_and_what_to_do,
+            test_a_worker_that_is_there_before_the_master_waits_says_so_and_trains
+    switch  processes/breaking/sitecustomize.py: does_not_look_why
+    red     processes/test_broken_processes.py: test_a_recovery_that_is_switched_off_is_seen
+            the worker does not say it
+
+Everyone whom a launcher has started hears that the run is over
+    shown   simulation/test_lingering.py: test_everyone_hears_that_the_run_is_over
+    switch  simulation/test_lingering.py: test_a_master_that_does_not_stay_is_seen
+    red     simulation/test_lingering.py: test_a_master_that_does_not_stay_is_seen
+            the master is gone before everyone has come
 """
 
 import ast

@@ -27,7 +27,7 @@ def test_taking_a_damaged_chunk_is_seen(monkeypatch: pytest.MonkeyPatch) -> None
         run(count_case(), settings=NO_LEDGER, weather=DAMAGING)
 
 
-def believe(push: m.Push, unit: Unit, job: Description, *known: object) -> dict[str, list[float]]:
+def believe(push: m.Push, unit: Unit, job: Description) -> dict[str, list[float]]:
     """Instead of `check_push`."""
     return push.sums
 

@@ -95,7 +95,7 @@ def test_leasing_below_the_least_number_of_workers_is_seen() -> None:
 # -- slow workers: races ----------------------------------------------------------------------------------
 
 RACING = dataclasses.replace(SETTINGS, race_after_s=0.05, lease_timeout_s=60.0)
-ONE_IS_SLOW = (Pace(0.1, 0.02), Pace(0.1, 0.02), Pace(0.1, 0.4))
+ONE_IS_SLOW = (Pace(0.1, 0.02), Pace(0.1, 0.02), Pace(0.1, 0.2))
 
 
 class CountsBoth(Master):

@@ -1,9 +1,11 @@
 """The master machine: failing units, waiting, stopping, refusing."""
 
 import dataclasses
+import math
 
 import pytest
 
+from paramserver.effects import Finished
 from ps_common import messages as m
 from ps_common.errors import PeerError
 from ps_common.layout import Entry, Layout
@@ -452,7 +454,9 @@ def test_a_message_that_is_wrong_is_noted_and_counted_and_changes_nothing(reason
     first.say(first.push(first.lease))
     message, payloads = bad_messages(first)[reason]
     before = state_of(bench)
-    assert first.say(message, *payloads) == []
+    (rejected,) = first.say(message, *payloads)
+    assert isinstance(rejected, m.Rejected)
+    assert rejected.strikes == (0 if rejected.kind == "checksum" else 1)
     expected = "not a worker's to send" if reason == "a master's to send" else reason
     assert expected in bench.notes("rejection")[-1].text
     assert bench.master.members.get(first.sender).rejections == 1
@@ -475,7 +479,10 @@ def test_a_push_that_is_wrong_is_noted_and_counted_and_gives_its_unit_back(reaso
     bench, first, second = started()
     lease = first.lease
     before = bytes(bench.master.canonical.vector)
-    (accepted,) = first.say(first.push(lease, **WRONG_PUSHES[reason]))
+    accepted, rejected = first.say(first.push(lease, **WRONG_PUSHES[reason]))
+    assert isinstance(rejected, m.Rejected)
+    assert reason in rejected.reason
+    assert rejected.strikes == 0, "it may be the job's fault"
     assert isinstance(accepted, m.Accepted)
     assert not accepted.counted
     assert reason in bench.notes("rejection")[-1].text
@@ -484,6 +491,43 @@ def test_a_push_that_is_wrong_is_noted_and_counted_and_gives_its_unit_back(reaso
     assert bytes(bench.master.canonical.vector) == before
     second.settle()
     assert second.lease.shard == lease.shard
+
+
+# -- somebody else starts it again ------------------------------------------------------------------------
+
+
+def test_a_master_that_hands_over_saves_and_leaves_its_workers_waiting() -> None:
+    bench, first, second = started()
+    before = len(bench.saves)
+    bench.take(bench.master.hand_over(bench.now, 143, "asked to leave"))
+    assert [snapshot.version for snapshot in bench.saves[before:]] == [0]
+    assert bench.finished == Finished(143, "asked to leave")
+    assert not first.heard(m.Stop)
+    assert not second.heard(m.Stop)
+    assert bench.master.next_deadline() == math.inf
+
+
+def test_a_run_that_is_over_is_not_handed_over() -> None:
+    bench, first, second = started()
+    bench.is_disk_slow = True
+    bench.stop()
+    for hand in (first, second):
+        hand.settle()
+    assert bench.finished is None
+    bench.take(bench.master.hand_over(bench.now, 143, "asked to leave"))
+    assert bench.finished == Finished(0, "asked to stop")
+
+
+def test_whoever_asks_a_master_that_stays_hears_how_the_run_ended() -> None:
+    bench, first, second = started()
+    bench.stop()
+    for hand in (first, second):
+        hand.settle()
+        hand.say(GOODBYE)
+    assert bench.finished == Finished(0, "asked to stop")
+    status = bench.master.status(bench.now)
+    assert (status["state"], status["reason"], status["exit_code"]) == ("over", "asked to stop", 0)
+    assert bench.hand("late", is_ready=False).heard(m.Stop) == [m.Stop(0, "asked to stop")]
 
 
 def test_what_is_no_message_is_noted_and_changes_nothing() -> None:

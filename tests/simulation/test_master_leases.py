@@ -351,6 +351,15 @@ def test_pulls_answer_only_the_version_that_is(grant_of: int) -> None:
     assert first.say(m.Pull(7, (0,)))[0] == first.lease
 
 
+@pytest.mark.parametrize("asks", [lambda many: m.Pull(0, many), lambda many: m.Fetch("train", 0, many)])
+def test_a_request_for_more_pieces_than_any_worker_asks_for_at_once_is_refused(asks) -> None:
+    bench, first, _ = started()
+    most = bench.master.settings.pull_window
+    effects = bench.say(first.sender, asks(tuple(range(most + 1))))
+    assert not [e for e in effects if isinstance(e, Send) and isinstance(e.message, m.Weights)]
+    assert "at most 64 pieces at once, not for 65" in bench.notes("rejection")[-1].text
+
+
 def test_the_more_members_there_are_the_more_seldom_each_is_to_beat() -> None:
     bench = Bench(workers_min=5000)
     first = bench.hand("first")

@@ -215,3 +215,20 @@ def test_of_many_who_sit_out_all_are_looked_at_once_and_not_once_for_each(
     assert len(members.idle) == count // 2, "they wait"
     bench.say(hands[0].sender, m.Heartbeat(0, 0))
     assert looks <= 2
+
+
+def test_what_is_still_open_is_not_left_to_one_who_does_not_get_on() -> None:
+    """A worker that hangs, and is alive: of two units that only it has the rows of, it has begun with one."""
+    case = counting_case(Plan(shards=4, batch_size=2), 3, 16)
+    bench = Bench(case, workers_at_start=2, race_after_s=0.5, liveness_timeout_s=100.0)
+    first, second = bench.hand("w1"), bench.hand("w2")
+    for hand in (first, first, second, first, second):  # the first has made the weights
+        hand.settle()
+    assert (bench.master.progress.version, first.lease.round) == (1, 1), "it hangs with this unit"
+    began, done = bench.now, 0
+    while bench.master.progress.version == 1 and bench.now < began + 10:
+        if second.lease.lease != done:
+            done = second.lease.lease
+            second.settle()
+        bench.wait(0.25)
+    assert bench.master.progress.version == 2

@@ -23,6 +23,7 @@ from ps_worker.effects import (
     Outcome,
     Prepare,
     Prepared,
+    Probe,
     Send,
 )
 from ps_worker.machine import JOIN_RETRY_S, State, Worker
@@ -198,6 +199,26 @@ def test_nobody_answers_ends_with_69_and_says_where_to_look() -> None:
     told.wait(0.2)
     assert told.exit.exit_code == 69
     assert "is it started" in told.exit.reason
+
+
+def test_while_nobody_answers_it_looks_why_and_says_so_when_that_changes() -> None:
+    told = Told()
+    assert [type(effect) for effect in told.wait(15.0)].count(Probe) == 2
+    for why in ("the name means nothing", "the name means nothing", "nobody listens"):
+        told.take(told.worker.probed(why))
+    assert [note.text for note in told.all(Note)][1:] == ["the name means nothing", "nobody listens"]
+    told.wait(5.1)
+    assert told.exit.exit_code == 69
+    assert told.exit.reason.endswith("nobody listens")
+
+
+def test_who_has_been_welcome_does_not_look_why_and_a_look_that_comes_late_says_nothing() -> None:
+    told = in_state(State.IDLE)
+    told.wait(15.0)
+    assert told.all(Probe) == []
+    before = len(told.all(Note))
+    assert told.worker.probed("nobody listens") == []
+    assert len(told.all(Note)) == before
 
 
 @pytest.mark.parametrize("state", LIVE, ids=lambda s: s.value)
@@ -526,3 +547,33 @@ def test_weights_of_a_version_are_not_kept_across_masters() -> None:
 def test_what_a_worker_would_say_is_no_masters_to_send() -> None:
     told = Told().until(State.IDLE)
     assert "not a master's to send" in notes(told.tell(m.Ready(0)))
+
+
+def test_an_alive_before_the_welcome_does_not_make_it_beat() -> None:
+    told = Told()
+    told.tell(m.Alive(1, 0.5))
+    assert told.worker.next_deadline() > told.now
+
+
+def test_a_unit_that_needs_more_than_this_machine_has_is_a_failure_of_the_unit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = Told().until(State.IDLE)
+
+    def empty(*given: Any) -> None:
+        raise MemoryError("no room")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(np, "empty", empty)
+        told.lease()
+    (failed,) = said(told.effects, m.Failed)
+    assert "MemoryError: what the unit needs is more than this machine has: no room" in failed.error
+    assert told.worker.state is State.SETTLING
+
+
+def test_a_grant_of_more_than_the_window_is_dropped() -> None:
+    told = Told().until(State.SETTLING)
+    effects = told.tell(m.Grant(told.number, (0, 1, 2)))
+    assert not said(effects, m.Chunk)
+    assert "3 chunks are granted, over the window of 2" in notes(effects)
+    assert len(said(told.tell(m.Grant(told.number, (2,))), m.Chunk)) == 1

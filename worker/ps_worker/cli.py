@@ -3,14 +3,17 @@
 import os
 import socket
 import sys
+from pathlib import Path
 
 import click
 
 from ps_common import address, arrays, command
 from ps_common import messages as m
 from ps_common.errors import UsageError
+from ps_common.keys import worker_key
 from ps_common.loader import file_digest
 from ps_common.saying import say
+from ps_common.signals import PREEMPTED
 from ps_worker.freed_memory import keep_freed_memory
 from ps_worker.loop import Loop, Working, libraries
 
@@ -28,7 +31,13 @@ from ps_worker.loop import Loop, Working, libraries
 @click.option(
     "--threads", type=click.IntRange(1, 1024), help="BLAS threads instead of the job's (other bits)."
 )
-@click.option("--name", default="worker", help="What the master should call this worker.")
+@click.option(
+    "--key",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="This worker's key, where the run has keys.",
+)
+@click.option("--name", default="worker", help="What the master should call this worker; without a key.")
 @click.option(
     "--master-timeout",
     default=120.0,
@@ -44,6 +53,11 @@ from ps_worker.loop import Loop, Working, libraries
     help="Leave at the latest then.",
 )
 @click.option(
+    "--preemptible",
+    is_flag=True,
+    help="Exit with 143, not 0, when asked to stop before the run is over: whoever does starts another.",
+)
+@click.option(
     "--leave-with", type=int, metavar="PID", help="Stop when this process, which started it, is gone."
 )
 @click.option("--quiet", is_flag=True, help="Say nothing but errors.")
@@ -52,9 +66,11 @@ def cli(
     job_target: str | None,
     device: str,
     threads: int | None,
+    key: Path | None,
     name: str,
     master_timeout: float,
     shutdown_timeout: float,
+    preemptible: bool,
     leave_with: int | None,
     quiet: bool,
 ) -> int:
@@ -65,8 +81,21 @@ def cli(
         raise UsageError(f"--master must look like tcp://host:5555, not {master!r}")
     if len(name) > m.NAME_MAX:
         raise UsageError(f"--name has at most {m.NAME_MAX} characters, not {len(name)}")
+    bundle = worker_key(key)
+    name = name if bundle is None else bundle.name
     place = arrays.device(device)
-    working = Working(master, place, job_target, threads, master_timeout, shutdown_timeout, leave_with, quiet)
+    working = Working(
+        master,
+        place,
+        job_target,
+        threads,
+        master_timeout,
+        shutdown_timeout,
+        leave_with,
+        quiet,
+        bundle,
+        PREEMPTED if preemptible else 0,
+    )
     join = m.Join(
         protocol=m.PROTOCOL,
         name=name,

@@ -10,6 +10,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,6 +21,7 @@ from ps_common import messages as m
 from ps_common.arrays import Device
 from ps_common.errors import UsageError
 from ps_common.figures import sums_of
+from ps_common.keys import worker_key
 from ps_common.plan import Plan
 from ps_common.seeds import Purpose, generator
 from ps_worker import train_sets
@@ -35,6 +37,7 @@ SAMPLES_MAX = 2**31  # of a push
 def connect(
     master: str = "tcp://127.0.0.1:5555",
     *,
+    key: str | Path | None = None,
     name: str = "loop",
     timeout_s: float = 600.0,
     master_timeout_s: float = 120.0,
@@ -43,10 +46,12 @@ def connect(
 ) -> "Connection":
     """Join the run of a master that serves loops of their own (`ps-server own`).
 
+    key: this loop's key file, where the run has keys; its name then counts.
     timeout_s: how long `init`, `pull` and `push_pull` wait for the next unit, which may be for other workers.
     master_timeout_s: silence of the master after which it counts as lost. shutdown_timeout_s: how long
-    `close` may take for a contribution on its way. Raises `MasterUnreachable`, `TimedOut`, `UsageError`, and
-    `JobMismatch` for a master that has a job for ps-worker.
+    `close` may take for a contribution on its way. Raises `MasterUnreachable`, `TimedOut`, `UsageError`,
+    `NotAuthorised` where the master does not let it in, and `JobMismatch` for a master that has a job for
+    ps-worker.
 
         with paramserver.connect("tcp://master:5555") as server:
             server.init(weights)
@@ -66,16 +71,18 @@ def connect(
     for what, value in seconds.items():
         if not (isinstance(value, int | float) and 0 < value < math.inf):
             raise UsageError(f"{what} must be a number of seconds above 0, not {value!r}")
+    bundle = worker_key(key)
     working = Working(
         master,
         Device(),
         master_timeout_s=master_timeout_s,
         shutdown_timeout_s=shutdown_timeout_s,
         is_quiet=is_quiet,
+        key=bundle,
     )
     join = m.Join(
         protocol=m.PROTOCOL,
-        name=name,
+        name=name if bundle is None else bundle.name,
         host=socket.gethostname(),
         pid=os.getpid(),
         device="own loop",

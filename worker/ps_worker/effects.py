@@ -77,6 +77,11 @@ class Note:
 
 
 @dataclasses.dataclass(frozen=True)
+class Probe:
+    """Look why nobody answers at the master's address. Answered by `Worker.probed`, some seconds later."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Exit:
     """The process ends with this code."""
 
@@ -84,7 +89,7 @@ class Exit:
     reason: str
 
 
-Effect = Send | Connect | Prepare | Compute | Cancel | Last | Note | Exit
+Effect = Send | Connect | Prepare | Compute | Cancel | Last | Note | Probe | Exit
 
 
 @dataclasses.dataclass(frozen=True)

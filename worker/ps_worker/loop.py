@@ -6,7 +6,6 @@ computing thread. It decides nothing.
 
 import contextlib
 import dataclasses
-import secrets
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -15,10 +14,12 @@ from typing import Protocol
 
 import zmq
 
+from ps_common import address, probing, reaching, sockets
 from ps_common import messages as m
-from ps_common import sockets
 from ps_common.arrays import Device
-from ps_common.errors import PeerError
+from ps_common.caller import Caller
+from ps_common.errors import PeerError, ProtocolMismatch
+from ps_common.keys import Bundle, draw_identity
 from ps_common.memory import Memory
 from ps_common.saying import say
 from ps_common.shared_memory import SharedMemory
@@ -27,11 +28,24 @@ from ps_common.sockets import Socket
 from ps_common.wire import decode, encode
 from ps_worker.computing import Computing
 from ps_worker.device_copies import close_memory, memory_for
-from ps_worker.effects import Cancel, Compute, Connect, Effect, Exit, Last, Note, Outcome, Prepare, Send
+from ps_worker.effects import (
+    Cancel,
+    Compute,
+    Connect,
+    Effect,
+    Exit,
+    Last,
+    Note,
+    Outcome,
+    Prepare,
+    Probe,
+    Send,
+)
 from ps_worker.machine import Worker
 from ps_worker.replica import Watch
 
 FLUSH_MS = 1000  # for the last messages to leave
+LOOK_S = 0.2  # between two looks whether this worker is let in
 GIVE_UP_S = 1.0  # for a step whose outcome nobody will take
 
 
@@ -47,6 +61,8 @@ class Working:
     shutdown_timeout_s: float = 30.0
     leave_with: int | None = None  # the process that started this one: when it is gone
     is_quiet: bool = False
+    key: Bundle | None = None  # where the run has keys
+    stopped_code: int = 0  # to exit with, when asked to stop before the run is over
 
 
 class Side(Protocol):
@@ -88,17 +104,20 @@ class Loop:
             log_path(),
             self._memory,
             takes_last,
+            working.stopped_code,
         )
         self._wake = WakePipe(working.leave_with)
         make_side = make_side or self._make_computing
         self._computing = make_side(self._wake.wake, self._memory)
         self._context = zmq.Context(io_threads=1)
         # The sender's identity is this incarnation, for the master and for averaging servers.
-        self._identity = b"w" + secrets.token_bytes(15)
-        self._socket = sockets.dealer(self._context, working.master, FLUSH_MS, self._identity)
-        self._servers: list[Socket] = []
+        self._identity = draw_identity(b"w", working.key)
+        self._master = self._call(working.master, "the master")
+        self._servers: list[Caller] = []
+        self._looked_at = now
         self._waiting = sockets.Waiting()
         self._exit: Exit | None = None
+        self._probe: probing.Probe | None = None  # of the master's address, where nobody answers
         self._told = ""  # why memory is not shared
         self._asked_at: float | None = None  # to stop
         self._gives_up = False  # asked so by another thread, which computes nothing more
@@ -106,6 +125,9 @@ class Loop:
     def _make_computing(self, wake: Callable[[], None], memory: Memory) -> Side:
         working = self._working
         return Computing(working.device, working.job_target, working.threads, wake, memory)
+
+    def _call(self, url: str, who: str) -> Caller:
+        return Caller(self._context, url, FLUSH_MS, self._identity, self._working.key, who)
 
     def give_up(self) -> None:
         """Leave soon, without the unit in hand. May be called from any thread."""
@@ -115,7 +137,7 @@ class Loop:
     def run(self, catches_signals: bool = True) -> Exit:
         """Work until the run is over; close everything, whatever happens. Only a main thread gets signals."""
         try:
-            with self._wake.catching_signals() if catches_signals else contextlib.nullcontext():
+            with self._wake.catching_signals(is_last=True) if catches_signals else contextlib.nullcontext():
                 self._work()
         finally:
             self._close()
@@ -124,7 +146,7 @@ class Loop:
         return self._exit
 
     def _work(self) -> None:
-        self._waiting.add(self._socket)
+        self._waiting.add(self._master.socket)
         self._waiting.add(self._wake.fileno())
         while self._exit is None:
             wait_s = max(0.0, self._machine.next_deadline() - time.monotonic())
@@ -136,11 +158,13 @@ class Loop:
                     self._tell_why_not_shared()
                     self._perform(self._machine.done(outcome, time.monotonic()))
             for index, server in enumerate(self._servers):
-                if server in ready:
-                    self._receive(server, index)
-            if self._socket in ready:
-                self._receive(self._socket)
+                if server.socket in ready:
+                    self._receive(server.socket, index)
+            if self._master.socket in ready:
+                self._receive(self._master.socket)
             now = time.monotonic()
+            if now >= self._looked_at + LOOK_S:
+                self._look_whether_let_in(now)
             self._machine.step = self._computing.watch.step
             if now >= self._machine.next_deadline():
                 self._perform(self._machine.tick(now))
@@ -151,6 +175,22 @@ class Loop:
                 if is_asked:
                     self._note(Note("asked to stop: leaving after the unit in hand"))
                 self._perform(self._machine.stop(now, self._gives_up))
+
+    def _look_whether_let_in(self, now: float) -> None:
+        self._looked_at = now
+        for server in (self._master, *self._servers):
+            why_not = server.why_not()
+            if why_not and self._exit is None:
+                self._perform(self._machine.shut_out(why_not))
+        found = self._probe.take() if self._probe is not None else None
+        if found is not None and self._exit is None:
+            self._perform(self._machine.probed(reaching.why_unreachable(found)))
+
+    def _begin_probe(self, effect: Probe) -> None:
+        """Only one at a time."""
+        if self._probe is None or self._probe.is_over:
+            host, port = address.split(self._working.master) or ("", 0)
+            self._probe = probing.Probe(host, port)
 
     def _tell_why_not_shared(self) -> None:
         """Say once why weights cannot lie in memory that a master on this machine sees."""
@@ -183,20 +223,24 @@ class Loop:
             _PERFORM[type(effect)](self, effect)
 
     def _send(self, effect: Send) -> None:
-        socket = self._socket if effect.server is None else self._servers[effect.server]
+        socket = (self._master if effect.server is None else self._servers[effect.server]).socket
         # Where there is no connection now: what matters is said again until it is answered.
         sockets.send(socket, [encode(effect.message), *(part.data for part in effect.payloads)])
 
     def _connect(self, effect: Connect) -> None:
         """Connections of their own for what is said from now on; what is under way in others is void."""
         for server in self._servers:
-            self._waiting.remove(server)
+            self._waiting.remove(server.socket)
             server.close()
-        self._servers = [
-            sockets.dealer(self._context, url, FLUSH_MS, self._identity) for url in effect.servers
-        ]
+        self._servers = []
+        for url in effect.servers:
+            if address.split(url) is None:  # whatever ZeroMQ may make of it, a file of this machine perhaps
+                reason = f"the master names an averaging server at {url!r}; it must be tcp://host:port"
+                self._exit = Exit(ProtocolMismatch.exit_code, reason)
+                return
+        self._servers = [self._call(url, "the averaging server") for url in effect.servers]
         for server in self._servers:
-            self._waiting.add(server)
+            self._waiting.add(server.socket)
 
     def _begin(self, effect: Prepare | Compute) -> None:
         self._computing.begin(effect)
@@ -217,11 +261,13 @@ class Loop:
     def _close(self) -> None:
         """Leave nothing behind; a step that does not end is left to the end of the process."""
         spent_s = 0.0 if self._asked_at is None else time.monotonic() - self._asked_at
-        is_wanted = self._exit is not None and self._exit.exit_code == 0
+        is_wanted = self._exit is not None and self._exit.exit_code in (0, self._working.stopped_code)
         patience_s = self._working.shutdown_timeout_s - spent_s if is_wanted else GIVE_UP_S
+        if self._probe is not None:
+            self._probe.close()
         has_ended = self._computing.close(timeout_s=max(0.0, patience_s))
-        for socket in (self._socket, *self._servers):
-            socket.close()
+        for server in (self._master, *self._servers):
+            server.close()
         self._context.term()
         self._wake.close()
         if has_ended:
@@ -237,6 +283,7 @@ _PERFORM: dict[type, Callable[..., None]] = {
     Cancel: Loop._cancel,
     Last: Loop._keep_last,
     Note: Loop._note,
+    Probe: Loop._begin_probe,
     Exit: Loop._leave,
 }
 

@@ -10,7 +10,14 @@ import math
 from collections.abc import Callable, Sequence
 
 from ps_common import messages as m
-from ps_common.errors import LayoutMismatch, MasterUnreachable, PeerError, ProtocolMismatch, TimedOut
+from ps_common.errors import (
+    LayoutMismatch,
+    MasterUnreachable,
+    NotAuthorised,
+    PeerError,
+    ProtocolMismatch,
+    TimedOut,
+)
 from ps_common.job import Description
 from ps_common.layout import Layout
 from ps_common.memory import Heap, Memory
@@ -28,6 +35,7 @@ from ps_worker.effects import (
     Outcome,
     Prepare,
     Prepared,
+    Probe,
     Send,
 )
 from ps_worker.stock import Request, Stock, shard_of
@@ -35,7 +43,9 @@ from ps_worker.stock import Request, Stock, shard_of
 JOIN_RETRY_S = 0.25  # while it is not welcome; then the master says
 DOUBLINGS_MAX = 4  # of that time: who must wait for long asks seldom, and yet finds out what was lost
 LAST_S = 10.0  # how long the weights that a run has come to may take to come
+REJECTED_MAX = 5  # refusals that are said one by one; then the 8th, 16th, ...
 PATIENCE_S = 3.0  # silence of the master after which the worker says that it waits
+PROBE_S = 10.0  # between two looks why nobody has ever answered
 
 
 class State(enum.Enum):
@@ -56,7 +66,7 @@ class Worker:
     join: who it is. master_timeout_s: silence of the master after which it gives up.
     shutdown_timeout_s: how long the unit in hand may take after `stop`. log: where what it says is kept.
     memory: where the weights of a master on this machine can be seen. takes_last: whether to leave with the
-    weights that the run has come to.
+    weights that the run has come to. stopped_code: what to exit with when asked to stop before that.
     """
 
     def __init__(
@@ -68,6 +78,7 @@ class Worker:
         log: str = "",
         memory: Memory | None = None,
         takes_last: bool = False,
+        stopped_code: int = 0,
     ) -> None:
         self.join = join
         self.state = State.JOINING
@@ -77,6 +88,7 @@ class Worker:
         self._shutdown_timeout_s = shutdown_timeout_s
         self._log = log
         self._takes_last = takes_last
+        self._stopped_code = stopped_code
         self._layout: Layout | None = None  # the master's, if the welcome said it
         self._is_agreed = False  # it is this worker's
         self._effects: list[Effect] = []
@@ -91,12 +103,15 @@ class Worker:
         self._said: m.Message | None = None  # what is said again until it is answered
         self._heard_at = now  # of the master
         self._has_complained = False
+        self._probed_at = -math.inf
+        self._why_silent = ""  # as was seen when last looked
         self._asked_at = -math.inf
         self._repeats = 0  # of the last request, since anything came forward
         self._beat_at = -math.inf
         self._beat_every_s = math.inf  # as the master has told last
         self._leave_by = math.inf  # asked to stop: at the latest then
         self._end, self._last_version = "", -1  # how the run ended, and what it has come to
+        self._rejected = 0  # messages that the master has found something wrong with
         self._spent = {"wait": 0.0, "transfer": 0.0}  # seconds since the last push
         self._since = now  # when the state began
 
@@ -164,11 +179,11 @@ class Worker:
         if now >= self._leave_by and self.state is State.TAKING:
             self._leave(now, 0, f"{self._end}; its last weights did not come")
         elif now >= self._leave_by:
-            self._leave(now, 0, "asked to stop; the unit in hand took too long")
+            self._leave(now, self._stopped_code, "asked to stop; the unit in hand took too long")
         elif now >= self._heard_at + self._master_timeout_s:
             self._give_up(now)
         else:
-            self._complain(now - self._heard_at)
+            self._complain(now)
             self._beat(now)
             if now >= self._asked_at + self._retry_s():
                 self._ask_again(now)
@@ -186,11 +201,23 @@ class Worker:
     def stop(self, now: float, gives_up: bool = False) -> list[Effect]:
         """Asked to leave: finish the unit in hand, then go. gives_up: unless nobody computes it any more."""
         if self.state not in (State.COMPUTING, State.SETTLING, State.LEFT):
-            self._leave(now, 0, "asked to stop")
+            self._leave(now, self._stopped_code, "asked to stop")
         elif self.state is State.COMPUTING and gives_up:
-            self._leave(now, 0, "asked to stop; the unit in hand is given up")
+            self._leave(now, self._stopped_code, "asked to stop; the unit in hand is given up")
         elif self.state is not State.LEFT:
             self._leave_by = now + self._shutdown_timeout_s
+        return self._take_effects()
+
+    def probed(self, why_silent: str) -> list[Effect]:
+        """What was seen at the master's address; said when it is another than before."""
+        if self._has_complained and self._welcome is None and why_silent != self._why_silent:
+            self._why_silent = why_silent
+            self._effects.append(Note(why_silent))
+        return self._take_effects()
+
+    def shut_out(self, why: str) -> list[Effect]:
+        """A server will never let this worker in."""
+        self._exit(NotAuthorised.exit_code, why)
         return self._take_effects()
 
     @property
@@ -228,7 +255,7 @@ class Worker:
         if self.state is State.JOINING:
             return
         if self._leave_by < math.inf:
-            self._leave(now, 0, "asked to stop")
+            self._leave(now, self._stopped_code, "asked to stop")
             return
         self._effects.append(Note("the master does not know this worker any more; joining again"))
         self._enter(State.JOINING, now)
@@ -245,7 +272,7 @@ class Worker:
             self._enter(State.JOINING, now)  # the welcome says what the master's layout is
             return
         if self._leave_by < math.inf:
-            self._leave(now, 0, "asked to stop")
+            self._leave(now, self._stopped_code, "asked to stop")
             return
         self._outcome, self._sent = None, 0
         self._lease, self._last_lease = lease, lease.lease
@@ -257,7 +284,13 @@ class Worker:
             self._on_outcome(Failure(f"LayoutMismatch: {text}", "", LayoutMismatch.exit_code), lease, now)
             return
         self._is_agreed = lease.kind != "initialise"
-        why_not = self._stock.want(lease)
+        try:
+            why_not = self._stock.want(lease)
+        except (MemoryError, ValueError) as error:  # NumPy's, of an array larger than an address can be
+            self._enter(State.COMPUTING, now)
+            text = f"what the unit needs is more than this machine has: {error}"
+            self._on_outcome(Failure(f"{type(error).__name__}: {text}", "", 1), lease, now)
+            return
         if why_not:
             self._effects.append(Note(f"weights come over the network, not through memory: {why_not}"))
         self._enter(State.GATHERING, now)
@@ -285,6 +318,9 @@ class Worker:
     def _on_grant(
         self, message: m.Grant, payloads: Sequence[memoryview], now: float, server: int | None = None
     ) -> None:
+        if self._welcome is not None and len(message.chunks) > self._welcome.window:
+            many, window = len(message.chunks), self._welcome.window
+            raise PeerError(f"{many} chunks are granted, over the window of {window}")
         if self.state is State.SETTLING and self._lease is not None and message.lease == self._lease.lease:
             self._wait_anew(now)
             self._send_chunks(message.chunks, server)
@@ -301,9 +337,17 @@ class Worker:
             self._enter(State.IDLE, now, is_known=message.counted)
 
     def _on_alive(self, message: m.Alive, payloads: Sequence[memoryview], now: float) -> None:
+        if self._welcome is None:
+            return  # it has no heart that could beat
         self._beat_every_s = message.heartbeat_interval_s
-        if self._welcome is not None and message.term > self._welcome.term:
+        if message.term > self._welcome.term:
             self._on_rejoin(m.Rejoin(), (), now)  # the welcome was of a term gone by
+
+    def _on_rejected(self, message: m.Rejected, payloads: Sequence[memoryview], now: float) -> None:
+        self._rejected += 1
+        if self._rejected <= REJECTED_MAX or self._rejected & (self._rejected - 1) == 0:
+            strikes = f"{message.strikes} of {message.strikes_max} strikes"
+            self._effects.append(Note(f"the master refused ({message.kind}; {strikes}): {message.reason}"))
 
     def _on_stop(self, message: m.Stop, payloads: Sequence[memoryview], now: float) -> None:
         if self.state is State.TAKING:
@@ -420,18 +464,24 @@ class Worker:
         elif self.state is State.SETTLING and self._said is not None:
             self._send(self._said, now)
 
-    def _complain(self, silence: float) -> None:
+    def _complain(self, now: float) -> None:
+        silence = now - self._heard_at
         expected_s = 0.0 if self._welcome is None else self._beat_every_s
-        if silence >= max(PATIENCE_S, 2 * expected_s) and not self._has_complained:
+        if silence < max(PATIENCE_S, 2 * expected_s):
+            return
+        if not self._has_complained:
             self._has_complained = True
             left = self._master_timeout_s - silence
             heard = f"nothing heard of the master for {silence:.0f} s ({self.state.value})"
             self._effects.append(Note(f"{heard}; trying on for {left:.0f} s"))
+        if self._welcome is None and now >= self._probed_at + PROBE_S:
+            self._probed_at = now
+            self._effects.append(Probe())
 
     def _give_up(self, now: float) -> None:
         waited = f"{self._master_timeout_s:g} s"
         if self._welcome is None:
-            question = "is it started, and is this its address?"
+            question = self._why_silent or "is it started, and is this its address?"
             self._exit(
                 MasterUnreachable.exit_code,
                 f"nobody answers at the master's address for {waited}; {question}",
@@ -465,7 +515,7 @@ class Worker:
         if state is State.IDLE:
             self._lease, self._outcome = None, None
             if self._leave_by < math.inf:
-                self._leave(now, 0, "asked to stop")
+                self._leave(now, self._stopped_code, "asked to stop")
             elif self._stock.layout is None and self._job is not None:
                 self._compute(Prepare(self._job, self._layout))
                 self._enter(State.PREPARING, now)
@@ -515,6 +565,7 @@ _HANDLERS: dict[type[m.Message], Callable[..., None]] = {
     m.Accepted: Worker._on_accepted,
     m.Alive: Worker._on_alive,
     m.Stop: Worker._on_stop,
+    m.Rejected: Worker._on_rejected,
 }
 
 _TIME_OF = {  # what a state's time counts as; computing is timed where it is done

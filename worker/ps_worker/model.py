@@ -50,7 +50,7 @@ class Model:
 
 
 def load(path: str | Path, model: Any = None, device_name: str = "cpu") -> Model:
-    """The model in a file that `--out` wrote.
+    """The model in a file that `--out` wrote. Runs no code of the file: there is none in it.
 
     model: the layers, needed where some are your own, for a file carries no code; or an object of the
     class of your own that was trained, to be filled with the weights. Raises `CheckpointError` for a damaged
@@ -61,14 +61,14 @@ def load(path: str | Path, model: Any = None, device_name: str = "cpu") -> Model
     """
     layout, vector, meaning = weights_file.read(Path(path))
     try:
-        job = Description.from_plain(meaning["job"])
+        job, metrics = Description.from_plain(meaning["job"]), _metrics(meaning.get("metrics", {}))
         if job.own_loop is not None:
             raise CheckpointError(
                 f"{path} holds the arrays of a loop of your own; safetensors.numpy.load_file reads them"
             )
         if job.loss is None:
             weights = _own_weights(path, layout, vector, model)
-            return Model(None, weights, meaning.get("metrics", {}), job, device("cpu"))
+            return Model(None, weights, metrics, job, device("cpu"))
         if model is None:
             if has_own_code(job.model):
                 raise CheckpointError(
@@ -93,7 +93,13 @@ def load(path: str | Path, model: Any = None, device_name: str = "cpu") -> Model
         network.bind(weights, gradients)
     except ValueError as error:
         raise CheckpointError(f"the weights in {path} do not fit its model: {error}") from error
-    return Model(network, weights, meaning.get("metrics", {}), job, place)
+    return Model(network, weights, metrics, job, place)
+
+
+def _metrics(plain: Any) -> dict[str, float]:
+    if not isinstance(plain, dict) or not all(type(value) in (int, float) for value in plain.values()):
+        raise PeerError("its metrics are no numbers by name")
+    return plain
 
 
 def _own_weights(path: str | Path, layout: Layout, vector: HostArray, model: Any) -> dict[str, Array]:

@@ -17,6 +17,12 @@ from ps_common import command
 )
 @click.option("--insecure", is_flag=True, help="Allow binding beyond this machine without keys.")
 @click.option(
+    "--keys",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Let in only who has a key of this folder: the master's.",
+)
+@click.option(
     "--address-file",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
@@ -31,11 +37,12 @@ from ps_common import command
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="Lines of the log.")
 @click.option("--quiet", is_flag=True, help="Say nothing but what needs attention.")
 def cli(
-    bind: str, insecure: bool, address_file: Path | None, leave_with: int | None, log_format: str, quiet: bool
-) -> int:
+    bind: str, insecure: bool, keys: Path | None, address_file: Path | None, leave_with: int | None,
+    log_format: str, quiet: bool,
+) -> int:  # fmt: skip
     """Average a stretch of the weights for a master started with --servers URL,URL,..."""
-    require_own_network(bind, insecure)
-    AveragerLoop(bind, address_file, leave_with, Log(log_format, quiet)).run()
+    require_own_network(bind, insecure, keys)
+    AveragerLoop(bind, address_file, keys, leave_with, Log(log_format, quiet)).run()
     return 0
 
 

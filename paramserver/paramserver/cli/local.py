@@ -1,17 +1,15 @@
 """ps-local: a master and workers on this machine, in one terminal."""
 
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import click
 
+from paramserver.cli.driving import drive
 from paramserver.cli.options import CommonOptions, common_options
-from paramserver.cluster import ClusterError, LocalCluster
+from paramserver.cluster import LocalCluster
 from ps_common import arrays, command
-from ps_common.saying import say
 
 
 @click.command(context_settings={"auto_envvar_prefix": "PS", "show_default": True})
@@ -53,43 +51,12 @@ def cli(
         server_flags=options.to_flags(),
         worker_flags=worker_flags,
         devices=places,
+        keys=options.keys,
         folder=log_folder,
         show=True,
         restarts=restarts,
     )
-    signals: list[int] = []
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        signals.append(number)
-        if len(signals) == 1:
-            cluster.stop()
-        elif len(signals) == 2:
-            cluster.interrupt(_SecondSignal())
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, on_signal)
-    try:
-        try:
-            cluster.start()
-            code = cluster.wait_exit()
-        finally:
-            cluster.close()
-        if code > 128 and not signals:
-            text = f"the master was killed by signal {code - 128}; with --checkpoint, start again to go on"
-            say(f"ps-local: {text}")
-        return code
-    except _SecondSignal:
-        return 128 + signals[-1]
-    except ClusterError as error:
-        if signals and error.exit_code == 128 + signal.SIGTERM:
-            return 0  # asked to stop before the master had begun
-        if not error.is_shown:
-            say(f"ps-local: {error}")
-        return error.exit_code
-
-
-class _SecondSignal(BaseException):
-    """Raised by a second INT or TERM in the main thread: whatever it waits for, it ends now."""
+    return drive(cluster, "ps-local")
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from click.core import ParameterSource
 
 from ps_common import address
 from ps_common.errors import UsageError
+from ps_common.messages import SECONDS_MAX
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _PLAN_FLAGS = ("seed", "epochs", "shards")
@@ -45,6 +46,9 @@ _OPTIONS = [
         metavar="K|URL,URL,...",
         help="Averaging servers: how many to start here (1: none, the master averages), or where they are.",
     ),
+    click.option(
+        "--keys", type=_Folder, metavar="DIR", help="Let in only who has a key of this folder (ps-keys)."
+    ),
     click.option("--out", type=_File, metavar="FILE", help="Write the trained model here (.safetensors)."),
     click.option(
         "--json",
@@ -56,6 +60,22 @@ _OPTIONS = [
     ),
     click.option(
         "--log-format", type=click.Choice(["text", "json"]), default="text", help="Lines of the log."
+    ),
+    click.option(
+        "--strikes",
+        default=3,
+        type=click.IntRange(1),
+        metavar="N",
+        help="Mistakes within an hour that quarantine a worker.",
+    ),
+    click.option(
+        "--reject-outliers",
+        is_flag=False,
+        flag_value=10.0,
+        default=None,
+        type=click.FloatRange(1, SECONDS_MAX, min_open=True),
+        metavar="[FACTOR]",
+        help="Refuse what moves the weights FACTOR times (10) as far as is usual; rounds are held whole.",
     ),
     click.option("--quiet", is_flag=True, help="Say nothing but what needs attention."),
     click.option(
@@ -92,6 +112,7 @@ class CommonOptions:
     overrides: dict[str, str]
     transport: str
     servers: str
+    keys: Path | None
     checkpoint: Path | None
     checkpoint_every: str
     resume: str
@@ -99,6 +120,8 @@ class CommonOptions:
     json_path: Path | None
     log_format: str
     quiet: bool
+    strikes: int
+    reject_outliers: float | None
     wait_timeout: float
     stall_timeout: float
     shutdown_timeout: float
@@ -116,7 +139,7 @@ class CommonOptions:
         return cls(overrides=overrides, **given)
 
     def to_flags(self) -> list[str]:
-        """The same options as flags for another process; what is written at the end included."""
+        """The same options as flags for another process, but for keys; what is written at the end, too."""
         flags = [f"--set={key}={value}" for key, value in self.overrides.items()]
         for flag, value in (
             ("--transport", self.transport),
@@ -127,6 +150,8 @@ class CommonOptions:
             ("--out", self.out),
             ("--json", self.json_path),
             ("--log-format", self.log_format),
+            ("--strikes", self.strikes),
+            ("--reject-outliers", self.reject_outliers),
             ("--wait-timeout", self.wait_timeout),
             ("--stall-timeout", self.stall_timeout),
             ("--shutdown-timeout", self.shutdown_timeout),

@@ -10,6 +10,7 @@ from ps_common.loop_job import LoopJob
 from ps_common.plan import Plan, overridden, parsed
 
 _Count = click.IntRange(1)
+_PLAN = ("shards", "batch_size", "local_steps", "epochs", "quorum", "rule")
 
 
 @click.command(context_settings={"auto_envvar_prefix": "PS", "show_default": True})
@@ -46,10 +47,9 @@ def _job(samples: int | None, rounds: int | None, settings: dict[str, str]) -> L
     """The run as the flags say. Raises `UsageError` for a setting that there is not."""
     seed = parsed("seed", settings.get("seed", "0"), int)
     plan = {name: value for name, value in settings.items() if name != "seed"}
-    unknown = plan.keys() - {"shards", "batch_size", "local_steps", "epochs", "quorum"}
+    unknown = {key for key in plan if key.partition(".")[0] not in _PLAN}
     if unknown:
         raise UsageError(
-            f"--set {min(unknown)}: where loops are your own, a run has shards, batch_size, local_steps, "
-            "epochs, quorum and seed"
+            f"--set {min(unknown)}: where loops are your own, a run has {', '.join(_PLAN)} and seed"
         )
     return LoopJob(plan=overridden(Plan(), plan), samples=samples, rounds=rounds, seed=seed)

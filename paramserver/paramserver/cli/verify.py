@@ -1,5 +1,6 @@
 """ps-server verify: whether a checkpoint's ledger adds up to its job's schedule and to its weights."""
 
+import dataclasses
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,8 +16,9 @@ from paramserver.replay import replay
 from paramserver.verify import Verified, find, verify
 from ps_common.errors import CheckpointError
 from ps_common.files import write_whole
-from ps_common.saying import say
+from ps_common.saying import printable, say
 
+REFUSED_MAX = 20  # workers and kinds that are shown
 _File = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -43,6 +45,7 @@ def cli(
     try:
         verified = verify(find(checkpoint, say), rounds)
         click.echo(_table(verified.rounds), nl=False)
+        click.echo(_refused(verified), nl=False)
         click.echo(f"verified: {_summary(verified)}")
         if job is not None:
             click.echo(f"computed again: {replay(verified, job, workers, older)}")
@@ -70,9 +73,28 @@ def _table(rounds: Iterable[Averaged]) -> str:
     for averaged in rounds:
         for i, unit in enumerate(averaged.units):
             cells = (unit.round, unit.shard, unit.worker, f"{unit.samples:,}", unit.digest, unit.verdict)
-            table.add_row(str(averaged.version) if i == 0 else "", *map(str, cells))
+            table.add_row(str(averaged.version) if i == 0 else "", *(printable(str(cell)) for cell in cells))
         table.add_section()
-    console = Console(width=None if Console().is_terminal else 160, markup=False, highlight=False)
+    return _printed(table)
+
+
+def _refused(verified: Verified) -> str:
+    """Whose contributions were refused, how often and as what: what a person looks for first."""
+    if not verified.refused:
+        return ""
+    table = Table("refused of", "kind", "times", "last for version", "reason of the last")
+    for one in verified.refused[:REFUSED_MAX]:
+        cells = (one.worker, one.kind, f"{one.times:,}", str(one.version), one.reason)
+        table.add_row(*map(printable, cells))
+    more = len(verified.refused) - REFUSED_MAX
+    rest = f"and {more:,} more\n" if more > 0 else ""
+    total = sum(one.times for one in verified.refused)
+    return f"{_printed(table)}{rest}refused: {total:,} contributions, of which nothing is in the weights\n"
+
+
+def _printed(table: Table) -> str:
+    width = None if Console().is_terminal else 160
+    console = Console(width=width, markup=False, highlight=False, emoji=False)
     with console.capture() as capture:
         if table.row_count:
             console.print(table)
@@ -101,5 +123,6 @@ def _plain(path: Path, verified: Verified | None, error: str | None) -> dict[str
         "samples": snapshot.samples,
         "weights": verified.weights,
         "weights_sha256": _weights(verified),
+        "refused": [dataclasses.asdict(one) for one in verified.refused],
         "rounds": rounds,
     }

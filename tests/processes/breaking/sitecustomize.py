@@ -7,6 +7,7 @@ test_broken_processes.py.
 
 import dataclasses
 import os
+import signal
 
 
 def loses_units() -> None:
@@ -62,6 +63,21 @@ def starts_nobody_again() -> None:
     LocalCluster._may_start_again = lambda self, child: False
 
 
+def does_not_look_why() -> None:
+    """A worker whom nobody answers does not look what is at the master's address."""
+    from ps_worker import loop
+    from ps_worker.effects import Probe
+
+    loop._PERFORM[Probe] = lambda *given: None
+
+
+def passes_term_on() -> None:
+    """The master is asked to stop by what whoever started the job may have sent it already."""
+    from paramserver import cluster
+
+    cluster.ASK_TO_STOP = signal.SIGTERM
+
+
 def does_not_see_that_it_is_alone() -> None:
     """A process does not notice that the one that started it is gone."""
     from ps_common.signals import WakePipe
@@ -81,6 +97,20 @@ def falls_over_what_is_no_message() -> None:
     from paramserver.machine import Master
 
     del Master.refuse
+
+
+def lets_anybody_order() -> None:
+    """Every key may ask and give orders."""
+    from paramserver import orders
+
+    orders.require_allowed = lambda by, message: None
+
+
+def believes_process_ids() -> None:
+    """Whoever says that it is a process of this machine is that process."""
+    from paramserver.door import Door
+
+    Door.is_process = lambda self, sender, pid: True
 
 
 if "BROKEN" in os.environ:

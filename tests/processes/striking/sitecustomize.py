@@ -27,10 +27,12 @@ def seen_in_send(arguments: tuple[Any, ...], result: Any) -> str:
 
 def seen_in_receive(arguments: tuple[Any, ...], result: Any) -> str:
     """The message that was received, and is not handled yet; empty where there was none."""
-    (socket,) = arguments
-    if result is None:
-        return ""
-    return repr(decode(result[1:] if socket.socket_type == zmq.ROUTER else result))
+    return "" if result is None else repr(decode(result))
+
+
+def seen_at_door(arguments: tuple[Any, ...], result: Any) -> str:
+    """The same of a server."""
+    return "" if result is None else repr(decode(result.frames))
 
 
 def seen_in_call(arguments: tuple[Any, ...], result: Any) -> str:
@@ -69,6 +71,8 @@ def arm(strike: dict[str, Any]) -> None:
         return
     if strike["point"] == "received":
         sockets.receive = wrapped(sockets.receive, seen_in_receive, strike)
+        door = importlib.import_module("paramserver.door").Door
+        door.receive = wrapped(door.receive, seen_at_door, strike)
         return
     module, _, name = strike["point"].partition(":")
     holder: Any = importlib.import_module(module)
