@@ -7,6 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from paramserver.reserved_port import ReservedPort
 from ps_common import address
 from ps_common.errors import TimedOut
 
@@ -31,6 +32,7 @@ class Averagers:
         self._flags += [] if keys is None else ["--keys", str(keys)]
         self._flags += [] if address.is_loopback(bind_host) else ["--insecure"]  # as the master was told
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._reserved: list[ReservedPort] = []
         self._ports: list[int] = []
         self._known: set[int] = set()  # processes whose end has been told
 
@@ -39,7 +41,8 @@ class Averagers:
         with tempfile.TemporaryDirectory(prefix="paramserver-") as folder:
             files = [Path(folder) / str(index) for index in range(self._count)]
             for file in files:
-                self._processes.append(self._spawn(0, "--address-file", str(file)))
+                self._reserved.append(ReservedPort(address.join(self._bind_host, 0)))
+                self._processes.append(self._spawn(self._reserved[-1].url, "--address-file", str(file)))
             deadline = time.monotonic() + START_S
             while not all(file.exists() for file in files):
                 ended = [process.returncode for process in self._processes if process.poll() is not None]
@@ -80,7 +83,7 @@ class Averagers:
         before.kill()
         before.wait()
         self._known.add(before.pid)
-        self._processes[index] = self._spawn(self._ports[index])
+        self._processes[index] = self._spawn(address.join(self._bind_host, self._ports[index]))
         return self._processes[index].pid
 
     def close(self) -> None:
@@ -94,10 +97,11 @@ class Averagers:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        for port in self._reserved:
+            port.close()
 
-    def _spawn(self, port: int, *flags: str) -> subprocess.Popen[bytes]:
+    def _spawn(self, bind: str, *flags: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-P", "-m", "paramserver.cli.average"]
-        bind = address.join(self._bind_host, port)
         return subprocess.Popen(
             [*command, "--bind", bind, *self._flags, *flags], stdin=subprocess.DEVNULL, process_group=0
         )

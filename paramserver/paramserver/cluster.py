@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import Any, NoReturn, Self
 
 from paramserver.children import Child
+from paramserver.reserved_port import ReservedPort
 from paramserver.shield import Shield
 from ps_common import address
 from ps_common.errors import ParamserverError, TimedOut
@@ -55,7 +56,7 @@ class LocalCluster:
     show: let the master write to this process's standard error instead of to a log file.
     restarts: how often the master, and each worker, is started again when a signal killed it that was not
         sent through this cluster. Who ends by itself with an error is not: it would do so again.
-    bind: where the master listens; a port that it has chosen stays its own when it is started again.
+    bind: where the master listens; for port 0 one is chosen, which stays its own while it is away.
     expects_others: whether workers come from elsewhere, too, so that it goes on without its own.
     leave_with: the process that started this one, to stop with.
     """
@@ -79,8 +80,8 @@ class LocalCluster:
         self.job = str(job)
         self.workers: list[Child] = []
         self.master: Child | None = None
-        self.address = bind
-        self._bind = bind
+        self.address = self._bind = bind
+        self._port: ReservedPort | None = None
         self._expects_others = expects_others
         self._leave_with = leave_with
         self._count = workers
@@ -117,6 +118,8 @@ class LocalCluster:
         self.folder.mkdir(parents=True, exist_ok=True)
         if self._keys is not None:
             self._keys.make()
+        self._port = ReservedPort(self._bind)
+        self._bind = self._port.url
         if self.start_master().is_alive:
             for _ in range(self._count):
                 self.start_worker()
@@ -144,7 +147,7 @@ class LocalCluster:
             self._stop_if_orphan()
             time.sleep(POLL_S)
         self.address = address_file.read_text()
-        self._bind = address.with_port_of(self._bind, self.address)
+        self._bind = address.with_port_of(self._bind, self.address)  # where none could be reserved
         return self._master
 
     def _spawn_master(self, address_file: Path) -> None:
@@ -191,6 +194,8 @@ class LocalCluster:
                     child.process.kill()
             for child in children:
                 child.process.wait()
+            if self._port is not None:
+                self._port.close()
             if self._temporary is not None:
                 self._temporary.cleanup()
 
@@ -257,10 +262,11 @@ class LocalCluster:
         """Wait until the master's log has a line that matches; returns the line. Not with `show`."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
+            goes_on = self.look_after()  # asked before, or the last lines are missed
             for line in self.master_log().splitlines():
                 if re.search(pattern, line):
                     return line
-            if not self.look_after():
+            if not goes_on:
                 self._fail()
             time.sleep(POLL_S)
         raise TimedOut(f"no line like {pattern!r} in the master's log within {timeout_s:g} s")
@@ -326,7 +332,7 @@ class LocalCluster:
         master = self._master
         if not self._expects_others and self.workers and all(map(self._is_lost, self.workers)):
             with contextlib.suppress(subprocess.TimeoutExpired):
-                master.process.wait(2.0)  # it may be ending because of that very error
+                master.process.wait(5.0)  # it may be ending because of that very error
                 return
             self.stop()
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -20,6 +20,7 @@ import ray
 from paramserver.children import Child
 from paramserver.ray_board import Posted
 from paramserver.ray_roles import Role
+from paramserver.reserved_port import ReservedPort
 from ps_common import address
 from ps_common.saying import say
 from ps_common.signals import ASK_TO_SAVE, ASK_TO_STOP, PREEMPTED
@@ -63,7 +64,9 @@ class Part:
         board: the actor of the run's board. restarts: how often a killed process is started again.
         """
         self._role, self._board, self._restarts = role, board, restarts
-        with tempfile.TemporaryDirectory(prefix="paramserver-") as name:
+        node: Any = ray.util  # its types do not say what it returns
+        self._port = ReservedPort(address.join(node.get_node_ip_address(), 0))  # of all its lives
+        with tempfile.TemporaryDirectory(prefix="paramserver-") as name, contextlib.closing(self._port):
             self._folder = Path(name)
             self._write_keys()
             try:
@@ -118,14 +121,10 @@ class Part:
         self._end_log()
         self._starts += 1
         self._given = needs
-        node: Any = ray.util  # its types do not say what it returns
-        bind = address.join(node.get_node_ip_address(), 0)
-        if self._address is not None:  # who knows it goes on
-            bind = address.with_port_of(bind, self._address)
         (self._folder / "address").unlink(missing_ok=True)
         self._is_asked = False
         is_first = not self._has_listened and self._starts == 1
-        command = self._role.command(needs, self._folder, bind, is_first)
+        command = self._role.command(needs, self._folder, self._port.url, is_first)
         restarts = 0 if self._child is None else self._child.restarts
         self._child = Child.start(self._role.name, command, self._log)
         self._child.restarts = restarts

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import signal
+import socket
 
 import psutil
 import pytest
@@ -10,7 +11,8 @@ import pytest
 from paramserver import ClusterError
 from processes import jobs
 from processes.strikes import Strike
-from processes.world import events, eventually, newest_round
+from processes.world import eventually, newest_round
+from ps_common import address
 
 LISTENING = "listening: start workers with --master "
 EVERY_ROUND = ("--checkpoint-every", "1round")
@@ -46,12 +48,12 @@ def test_ps_local_starts_a_killed_worker_again(world, undisturbed):
     os.kill(worker, signal.SIGKILL)
     line = local.wait_for("was killed by signal 9; starting it again (1 of 10 times)")
     assert line.startswith("worker ")
-    eventually(lambda: local.said.count(" joined from ") == 3, "it joins")
+    eventually(lambda: local.said.count(" joined from ") >= 3, "it joins")
     world.release()
     assert local.wait(60) == 0
     record = world.json()
     assert record["weights_sha256"] == undisturbed(jobs.GATED)
-    assert len(events(record, "join")) == 3
+    assert len({worker["pid"] for worker in record["workers"]}) == 3
 
 
 @pytest.mark.parametrize("keeps", [False, True])
@@ -112,7 +114,7 @@ def test_a_second_int_while_a_killed_master_starts_again_leaves_nothing(world):
     another_master(local, killed)
     local.send(signal.SIGINT)
     local.send(signal.SIGTERM)
-    code = local.wait(10)
+    code = local.wait(30)
     assert code in (130, 143)
     assert not world.left_behind()
     world.forgive_temporary_files()  # of the master, which was killed while it began
@@ -162,6 +164,17 @@ def test_a_cluster_starts_again_who_was_killed_from_outside_and_not_whom_it_was_
     assert record["weights_sha256"] == undisturbed(jobs.GATED)
 
 
+def test_the_port_of_a_killed_master_is_nobody_elses_until_it_is_back(world):
+    with world.cluster(workers=0) as cluster:
+        before, (host, port) = cluster.address, address.split(cluster.address)
+        cluster.kill_master()
+        cluster.master.process.wait()
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind((host, port))
+        cluster.start_master()
+        assert cluster.address == before
+
+
 def test_without_restarts_a_cluster_starts_nobody_again(world):
     world.hold()
     with world.cluster(jobs.GATED, workers=1) as cluster:
@@ -171,5 +184,5 @@ def test_without_restarts_a_cluster_starts_nobody_again(world):
         assert not cluster.workers[0].is_alive
         os.kill(cluster.master.process.pid, signal.SIGKILL)
         with pytest.raises(ClusterError) as raised:
-            cluster.wait(10)
+            cluster.wait(30)
     assert raised.value.exit_code == 128 + signal.SIGKILL
