@@ -16,7 +16,7 @@ from ps_common import interfaces
 from ps_common.reaching import FILTERED, GREETING_BYTES, OPEN, REFUSED, Found
 
 PATIENCE_S = 3.0  # for a name, and for a connection: SYN is said again after 1 s
-GREETING_S = 1.5  # for who listens to say something
+GREETING_S = 3.0  # for who listens to say something
 POLL_S = 0.1  # between two looks whether anybody still wants to know
 CURVE = b"CURVE"
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x01" + CURVE.ljust(20, b"\0") + bytes(32)

@@ -50,9 +50,9 @@ class AveragerLoop:
         self._door = Door(self._context, bind, FLUSH_MS, limits, keys, self._wake.wake)
         if leave_with is None and is_open(bind, keys):  # or else the master says it
             self._log.show(Note("insecure", insecure_text(self._door.address), urgent=True))
-        self._log.show(Note("listening", f"averaging at {address.reachable(self._door.address)}"))
-        if address_file is not None:
+        if address_file is not None:  # before it is said: who has read that may look there
             write_whole(address_file, self._door.address)
+        self._log.show(Note("listening", f"averaging at {address.reachable(self._door.address)}"))
 
     def run(self) -> None:
         """Serve; close everything, whatever happens."""

@@ -373,10 +373,10 @@ class Loop:
     def _tell_address(self) -> None:
         if self._serving.is_open:
             self._take_note(Note("insecure", insecure_text(self._door.address), urgent=True))
-        self._take_note(Note("listening", f"listening: start workers with --master {self.address}"))
         path = self._serving.address_file
-        if path is not None:
+        if path is not None:  # before it is said: who has read that may look there
             write_whole(path, self.address)
+        self._take_note(Note("listening", f"listening: start workers with --master {self.address}"))
 
     def _close(self) -> None:
         spent_s = 0.0 if self._asked_at is None else time.monotonic() - self._asked_at

@@ -31,7 +31,7 @@ from ps_common.saying import say
 from ps_common.signals import ASK_TO_SAVE, ASK_TO_STOP, STOP_SIGNALS
 
 POLL_S = 0.1
-LINGER_S = 10.0  # at the end, for ranks that have not come yet
+LINGER_S = 30.0  # at the end, for ranks that have not come yet
 TELL_AFTER_S = 1.0  # without an address, a person wants to know
 _GIVEN = ("rank", "size", "local_rank", "local_size", "master_host", "port", "run")
 _Count, _Number = click.IntRange(1), click.IntRange(0)
