@@ -71,7 +71,10 @@ class Watch:
             whole = text[: text.rfind(b"\n") + 1]
             self._read += len(whole)
             for line in whole.splitlines():
-                self._take(json.loads(line))
+                try:
+                    self._take(json.loads(line))
+                except ValueError as error:
+                    raise RuntimeError(f"{path.name} is no log:\n{text.decode()}") from error
             if not (self._folder / f"master-{max(1, self._masters) + 1}.log").exists():
                 return
             self._masters, self._read, self.members = max(1, self._masters) + 1, 0, set()

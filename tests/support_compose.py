@@ -43,8 +43,8 @@ class Project:
     def __exit__(self, *_: object) -> None:
         self.compose("--profile", "drill", "down", "--volumes", "--timeout", 0)
 
-    def compose(self, *arguments: object, timeout_s: float = 120.0) -> str:
-        return run(*self._words, *arguments, timeout_s=timeout_s, **self._environment)
+    def compose(self, *arguments: object, timeout_s: float = 120.0, **environment: str) -> str:
+        return run(*self._words, *arguments, timeout_s=timeout_s, **self._environment, **environment)
 
     def up(self, *services: str, workers: int) -> str:
         """Start, in the background."""

@@ -57,6 +57,6 @@ class Demo:
 @pytest.fixture(scope="session")
 def demo(context: Path) -> Iterator[Demo]:
     with Project(context, new_name()) as project:
-        output = project.compose("up", "--no-build", "--no-color", "--scale", "worker=3")
+        output = project.compose("up", "--no-build", "--no-color", "--scale", "worker=3", PS_BEGIN_WITH="3")
         codes = project.exit_codes("worker") + project.exit_codes("master")
         yield Demo(project, output, codes, project.record())

@@ -43,6 +43,8 @@ def test_a_killed_master_that_is_back_at_another_address_changes_no_bit(gated, d
     start(gated, 3)
     master = gated.master()
     before = gated.address(master)
+    whole = ("/runs/checkpoints", "-name", "round-*.safetensors")
+    eventually(lambda: docker("exec", master, "find", *whole), "a round is saved", 120.0)
     docker("kill", master)
     with gated.newcomer():
         docker("start", master)
@@ -99,7 +101,9 @@ def test_three_then_five_then_two_workers_change_no_bit(gated, demo):
     with concurrent.futures.ThreadPoolExecutor(1) as thread:
         scaling = thread.submit(gated.up, "master", "worker", workers=2)  # returns when three have left
         asked = "asked to stop: leaving after the unit in hand"
-        eventually(lambda: sum(asked in gated.log(one) for one in five) == 3, "three are asked to stop")
+        eventually(
+            lambda: sum(asked in gated.log(one) for one in five) == 3, "three are asked to stop", 120.0
+        )
         gated.release(20)
         scaling.result(120)
     finish(gated, demo)

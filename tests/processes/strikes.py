@@ -55,7 +55,7 @@ class Strike:
 def await_strike(process: subprocess.Popen[bytes], how: signal.Signals) -> None:
     """Wait until a process was struck: is dead, or stopped."""
     if how == signal.SIGKILL:
-        assert process.wait(15) == -how
+        assert process.wait(60) == -how
     else:
         one = psutil.Process(process.pid)
         eventually(lambda: one.status() == psutil.STATUS_STOPPED, f"process {process.pid} is stopped")

@@ -119,7 +119,7 @@ def test_a_layer_that_raises_is_1_with_one_whole_report(world):
     with world.cluster(jobs.RAISING, workers=1) as cluster:
         assert cluster.wait_exit(30) == 1
         said, pid = cluster.master_log(), cluster.workers[0].process.pid
-        assert cluster.workers[0].process.returncode == 1
+        assert cluster.workers[0].process.wait(30) == 1
         failure = cluster.record()["failure"]
     for part in (
         "train round 0 shard 0 failed",

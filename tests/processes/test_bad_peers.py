@@ -58,11 +58,11 @@ def test_a_worker_that_a_master_of_another_protocol_refuses_exits_with_76(world)
     port = master.bind_to_random_port("tcp://127.0.0.1")
     try:
         worker = world.start("ps-worker", "--master", f"tcp://127.0.0.1:{port}")
-        assert master.poll(20_000)
+        assert master.poll(60_000)
         sender, header = master.recv_multipart()
         assert decode([header]).protocol == m.PROTOCOL
         master.send_multipart([sender, encode(m.Refused(76, "the master speaks protocol 99, the worker 1"))])
-        assert worker.wait(10) == 76
+        assert worker.wait(30) == 76
         assert "the master refused this worker: the master speaks protocol 99" in worker.said
     finally:
         master.close(0)
@@ -77,12 +77,12 @@ def test_a_worker_that_is_named_a_server_that_is_no_address_exits_with_76(world,
     port = master.bind_to_random_port("tcp://127.0.0.1")
     try:
         worker = world.start("ps-worker", "--master", f"tcp://127.0.0.1:{port}")
-        assert master.poll(20_000)
+        assert master.poll(60_000)
         sender, _ = master.recv_multipart()
         job = description().to_plain()
         welcome = m.Welcome("w", "run", 1, job, 0.5, 1.0, 64, 2, 2, servers=(address,))
         master.send_multipart([sender, encode(welcome)])
-        assert worker.wait(20) == 76
+        assert worker.wait(30) == 76
         assert f"an averaging server at {address!r}; it must be tcp://host:port" in worker.said
     finally:
         master.close(0)
@@ -109,7 +109,7 @@ def test_a_worker_needs_nothing_but_the_address_for_a_job_of_shipped_parts(world
     with world.cluster(workers=0, flags=("--workers", 1)) as cluster:
         worker = world.start("ps-worker", "--master", cluster.address)
         record = cluster.wait(30)
-        assert worker.wait(10) == 0
+        assert worker.wait(30) == 0
     assert record["weights_sha256"] == undisturbed(jobs.PLAIN)
 
 
@@ -147,16 +147,16 @@ def test_a_member_that_pushes_what_it_was_not_asked_for_is_refused_and_changes_n
     with world.cluster(jobs.GATED) as cluster:
         world.held(cluster)
         with Peer(cluster.address) as peer:
-            peer.send(encode(JOIN))
-            assert isinstance(peer.hear(), m.Welcome)
+            peer.send(encode(JOIN))  # and all the rest at once: it gives no sign of life
             peer.send(encode(m.Push(1, 16, {"loss": [1.0, 16.0]}, None, 0.0, 0.0, 0.0)))
-            verdict = peer.hear()
-            assert (verdict.counted, verdict.reason) == (False, "the lease has ended")
             peer.send(encode(m.Pull(0, (4000,))))
             peer.send(encode(m.Fetch("secrets", 0, (0,))))
             peer.send(encode(m.Fetch("train", 0, (4000,))))
             peer.send(encode(m.Chunk(1, 0, 0)), b"\0" * 64)
             peer.send(encode(m.Stop(0, "go home")))
+            assert isinstance(peer.hear(), m.Welcome)
+            verdict = peer.hear()
+            assert (verdict.counted, verdict.reason) == (False, "the lease has ended")
             eventually(
                 lambda: cluster.master_log().count("refused a message of stranger") >= 3, "it is refused"
             )
@@ -172,7 +172,7 @@ def test_a_worker_finds_its_master_by_name_and_by_address(world, host):
         port = urllib.parse.urlsplit(cluster.address).port
         worker = world.start("ps-worker", "--master", f"tcp://{host}:{port}")
         assert cluster.wait(30)["status"] == "finished"
-        assert worker.wait(10) == 0
+        assert worker.wait(30) == 0
 
 
 def test_beyond_loopback_there_is_one_loud_line_and_a_name_to_reach(world):
@@ -182,7 +182,7 @@ def test_beyond_loopback_there_is_one_loud_line_and_a_name_to_reach(world):
     assert line.endswith(f"--master {address.reachable(f'tcp://0.0.0.0:{port}')}")
     assert server.said.count("INSECURE: tcp://0.0.0.0:") == 1
     server.process.terminate()
-    assert server.wait(10) == 0
+    assert server.wait(30) == 0
 
 
 def _send_raw_garbage(address: str) -> None:

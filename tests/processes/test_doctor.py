@@ -69,7 +69,7 @@ def test_a_master_with_keys_knows_whose_are_right(world: World) -> None:
         assert told in checks["keys"][1]
     server.process.terminate()
     assert server.wait(30) == 0
-    assert not events(world.json(), "joined"), "it takes no part in the run"
+    assert not events(world.json(), "join"), "it takes no part in the run"
 
 
 def test_where_there_is_no_master_it_is_69_and_says_why(world: World) -> None:

@@ -199,7 +199,7 @@ def test_term_to_every_process_of_a_job_saves_and_leaves_and_the_next_start_goes
     job, kept = world.job(jobs.GATED), world.folder / "kept"
     flags = ("--json", "record.json", "--checkpoint", kept)
     started = ranks(world, job, slurm, 2, *flags)
-    eventually(world.held_pids, "no worker came to the gate", 60.0)
+    world.all_held()
     for process in everyone(started):
         process.send_signal(signal.SIGUSR1)
     eventually(lambda: newest_round(kept) > 0, "no checkpoint is written")
@@ -226,11 +226,11 @@ def test_term_to_every_process_of_a_job_saves_and_leaves_and_the_next_start_goes
 def test_a_second_term_is_143_at_once(world) -> None:
     world.hold()
     leader, other = ranks(world, world.job(ENDLESS), slurm, 2)
-    eventually(world.held_pids, "no worker came to the gate", 60.0)
+    world.all_held()
     leader.send(signal.SIGTERM)
     leader.wait_for("stopping (asked to stop)")
     leader.send(signal.SIGTERM)
-    assert leader.wait(10) == 143
+    assert leader.wait(30) == 143
     other.send(signal.SIGKILL)  # it would wait for a master that comes back
 
 

@@ -20,9 +20,10 @@ def test_sigkill_of_the_master_and_a_restart_changes_no_bit(world, undisturbed):
         cluster.kill_master()
         cluster.start_master()
         cluster.wait_for("resuming run .* at round [1-9]")
+        world.all_join(cluster, 4)
         world.release()
         record = cluster.wait(60)
-        assert [worker.process.wait(10) for worker in cluster.workers] == [0, 0], "they stayed"
+        assert [worker.process.wait(60) for worker in cluster.workers] == [0, 0], "they stayed"
     assert record["weights_sha256"] == undisturbed(jobs.GATED)
     assert (record["term"], record["samples"], record["epochs"]) == (2, 4 * jobs.SAMPLES, 4)
 
@@ -77,7 +78,7 @@ def test_sigkill_of_the_master_again_and_again_changes_no_bit(world, undisturbed
             cluster.kill_master()
             cluster.start_master()
         record = cluster.wait(60)
-        assert [worker.process.wait(10) for worker in cluster.workers] == [0, 0], "they stayed"
+        assert [worker.process.wait(60) for worker in cluster.workers] == [0, 0], "they stayed"
     assert record["weights_sha256"] == undisturbed(text)
     assert (record["term"], record["samples"], len(record["history"])) == (4, 50 * jobs.SAMPLES, 50)
 
@@ -85,12 +86,13 @@ def test_sigkill_of_the_master_again_and_again_changes_no_bit(world, undisturbed
 def test_a_master_killed_for_good_is_75(world):
     world.hold()
     with world.cluster(jobs.GATED) as cluster:
-        cluster.start_worker("--master-timeout", "1")
+        cluster.start_worker("--master-timeout", "5")
+        eventually(lambda: "joined run" in cluster.worker_log(2), "it joins")
         world.held(cluster)
         cluster.kill_master()
         world.release()
-        assert cluster.workers[2].process.wait(20) == 75
-        assert "lost the master: not heard of for 1 s" in cluster.worker_log(2)
+        assert cluster.workers[2].process.wait(30) == 75
+        assert "lost the master: not heard of for 5 s" in cluster.worker_log(2)
 
 
 # -- resuming a stopped run -------------------------------------------------------------------------------
@@ -104,7 +106,7 @@ def test_a_run_goes_on_for_more_epochs_with_the_bits_of_one_run(world, undisturb
 
 def test_a_finished_run_started_again_ends_at_once(world, stopped):
     with world.cluster(workers=0, flags=("--epochs", 2, "--checkpoint", stopped)) as cluster:
-        record = cluster.wait(20)  # there is no worker to wait for
+        record = cluster.wait(30)  # there is no worker to wait for
     assert (record["status"], record["rounds"]) == ("finished", 6)
 
 

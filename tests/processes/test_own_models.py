@@ -79,6 +79,7 @@ def alone(path: Path) -> tuple[str, dict[str, Any]]:
     return master.canonical.layout.weights_sha256(master.canonical.vector), master.progress.history[-1]
 
 
+@pytest.mark.timeout(600)
 def test_a_pytorch_job_has_the_same_bits_with_one_worker_and_with_two_of_which_one_is_killed(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,11 +88,14 @@ def test_a_pytorch_job_has_the_same_bits_with_one_worker_and_with_two_of_which_o
     digest, figures = alone(world.job(TORCH))
     world.hold()
     with world.cluster(TORCH, flags=("--out", out)) as cluster:
-        cluster.kill_worker(world.held(cluster, 120))  # three processes import PyTorch first
-        cluster.wait_for("is lost")
+        number = world.held(cluster, 120)  # three processes import PyTorch first
+        killed = cluster.workers[number].process.pid
+        cluster.kill_worker(number)
+        cluster.wait_for(f"is lost: its process {killed} has ended")
         world.release()
         record = cluster.wait(120)
-    assert len(events(record, "loss")) == 1
+    # Who imports PyTorch on a busy machine may be silent for too long, and join again.
+    assert len([event for event in events(record, "loss") if "has ended" in event["text"]]) == 1
     assert record["weights_sha256"] == digest
     assert record["history"][-1]["loss"] == figures["loss"]
     module = torch.nn.Sequential(

@@ -184,7 +184,7 @@ def test_term_saves_and_leaves_in_order_and_the_next_start_goes_on(world, cluste
 def test_a_second_term_is_143_at_once(world, cluster) -> None:
     world.hold()
     run = start(world, cluster, world.job(ENDLESS))
-    eventually(world.held_pids, "no worker came to the gate", 60.0)
+    world.all_held()
     run.send(signal.SIGTERM)
     run.wait_for("stopping (asked to stop)")
     run.send(signal.SIGTERM)

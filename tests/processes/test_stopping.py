@@ -17,7 +17,7 @@ def held_local(world, *flags, text=jobs.GATED):
     world.hold()
     local = world.start("ps-local", world.job(text), "-n", 2, *flags)
     address = local.wait_for(LISTENING).removeprefix(LISTENING)
-    eventually(lambda: list(world.folder.glob("held-*")), "no worker came to the gate")
+    world.all_held()
     return local, address
 
 
@@ -46,7 +46,7 @@ def test_a_second_int_to_ps_local_is_130_at_once(world):
     local.wait_for("stopping (asked to stop)")
     assert local.process.poll() is None
     local.send(signal.SIGINT)
-    assert local.wait(5) == 130
+    assert local.wait(30) == 130
     assert not world.left_behind()
     assert not is_listening(address)
     assert "Traceback" not in local.said
@@ -54,11 +54,11 @@ def test_a_second_int_to_ps_local_is_130_at_once(world):
 
 def test_int_before_the_run_has_begun_is_0(world):
     world.hold()
-    slow = "import time, pathlib\npathlib.Path(__file__).with_name('loading').touch()\ntime.sleep(20)\n"
+    slow = "import time, pathlib\npathlib.Path(__file__).with_name('loading').touch()\ntime.sleep(60)\n"
     local = world.start("ps-local", world.job(slow + jobs.PLAIN))
     eventually((world.folder / "loading").exists, "the master loads the job")
     local.send(signal.SIGINT)
-    assert local.wait(10) == 0
+    assert local.wait(30) == 0
     assert "Traceback" not in local.said
 
 
@@ -66,7 +66,7 @@ def test_ctrl_c_while_it_waits_for_workers_is_0(world):
     server = world.start("ps-server", world.job(), "--bind", "tcp://127.0.0.1:0")
     server.wait_for("waiting for workers: 0 of 1 workers here")
     server.send(signal.SIGINT)
-    assert server.wait(10) == 0
+    assert server.wait(30) == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -78,19 +78,18 @@ def test_one_signal_to_ps_server_finishes_the_units_and_sends_the_workers_home(w
         cluster.wait_for("stopping")
         world.release()
         record = cluster.wait(30)
-        assert [worker.process.wait(10) for worker in cluster.workers] == [0, 0]
+        assert [worker.process.wait(30) for worker in cluster.workers] == [0, 0]
     assert record["status"] == "stopped"
 
 
 def test_a_second_term_to_ps_server_is_143_at_once(world):
     world.hold()
     with world.cluster(jobs.GATED) as cluster:
-        # Both: one alone at the gate loses its unit to the other, and then there may be nothing to wait for.
-        eventually(lambda: len(world.held_pids()) == 2, "both workers are at the gate")
+        world.all_held()
         cluster.kill_master(signal.SIGTERM)
         cluster.wait_for("stopping")
         cluster.kill_master(signal.SIGTERM)
-        assert cluster.master.process.wait(5) == 143
+        assert cluster.master.process.wait(30) == 143
 
 
 def test_nothing_lasts_longer_than_the_shutdown_timeout(world):
@@ -103,9 +102,9 @@ def test_nothing_lasts_longer_than_the_shutdown_timeout(world):
 def test_kill_of_ps_local_ends_its_master_and_workers(world):
     local, address = held_local(world, text=ENDLESS)
     local.send(signal.SIGKILL)
-    local.wait(5)
+    local.wait(30)
     world.release()
-    eventually(lambda: not world.left_behind(), "they watch their parent", 10)
+    eventually(lambda: not world.left_behind(), "they watch their parent")
     assert not is_listening(address)
     world.forgive_temporary_files()
 
@@ -115,7 +114,7 @@ def test_kill_of_the_master_of_ps_local_that_may_not_start_it_again_ends_it_and_
     (master,) = [child for child in local.children() if "paramserver.cli.server" in child.cmdline()]
     master.kill()
     world.release()
-    assert local.wait(15) == 128 + signal.SIGKILL
+    assert local.wait(30) == 128 + signal.SIGKILL
     assert "ps-local: the master was killed by signal 9" in local.said
     assert not world.left_behind()
 
@@ -125,6 +124,6 @@ def test_kill_of_ps_local_before_its_children_are_up_ends_them(world):
     local = world.start("ps-local", world.job(slow + jobs.PLAIN))
     eventually((world.folder / "loading").exists, "the master loads the job")
     local.send(signal.SIGKILL)
-    local.wait(5)
-    eventually(lambda: not world.left_behind(), "they watch their parent", 10)
+    local.wait(30)
+    eventually(lambda: not world.left_behind(), "they watch their parent")
     world.forgive_temporary_files()

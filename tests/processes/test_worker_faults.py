@@ -21,7 +21,7 @@ def test_sigkill_of_a_worker_is_told_by_the_kernel_and_changes_no_bit(world, und
         record = cluster.wait(60)
     assert record["status"] == "finished"
     assert record["weights_sha256"] == undisturbed(jobs.GATED)
-    assert len(events(record, "loss")) == 1
+    assert len([event for event in events(record, "loss") if "has ended" in event["text"]]) == 1
     assert events(record, "release"), "it had a unit in hand"
     assert sum(worker["samples"] for worker in record["workers"]) == record["samples"] == 4 * jobs.SAMPLES
 
@@ -43,14 +43,14 @@ def test_a_worker_frozen_for_longer_than_its_silence_is_allowed_changes_no_bit(w
     with world.cluster(jobs.GATED) as cluster:
         frozen = world.held(cluster)
         cluster.kill_worker(frozen, signal.SIGSTOP)
-        cluster.wait_for("is lost: not heard of", 20)
+        cluster.wait_for(f"{world.name_of(cluster, frozen)} is lost: not heard of")
         cluster.kill_worker(frozen, signal.SIGCONT)
         eventually(lambda: "joining again" in cluster.worker_log(frozen), "the thawed worker joins again")
         world.release()
         record = cluster.wait(60)
-        assert cluster.workers[frozen].process.wait(10) == 0
+        assert cluster.workers[frozen].process.wait(30) == 0
     assert record["weights_sha256"] == undisturbed(jobs.GATED)
-    assert len(events(record, "join")) == 3
+    assert len(events(record, "join")) >= 3
 
 
 def test_all_workers_killed_and_new_ones_started_changes_no_bit(world, undisturbed):
@@ -65,7 +65,7 @@ def test_all_workers_killed_and_new_ones_started_changes_no_bit(world, undisturb
         cluster.start_worker()
         record = cluster.wait(60)
     assert record["weights_sha256"] == undisturbed(jobs.GATED)
-    assert len(events(record, "loss")) == 2
+    assert len([event for event in events(record, "loss") if "has ended" in event["text"]]) == 2
 
 
 def test_a_worker_that_joins_in_mid_run_works_and_changes_no_bit(world, undisturbed):
@@ -77,35 +77,38 @@ def test_a_worker_that_joins_in_mid_run_works_and_changes_no_bit(world, undistur
         world.release()
         record = cluster.wait(60)
     assert record["weights_sha256"] == undisturbed(jobs.GATED)
-    assert sorted(worker["name"] for worker in record["workers"]) == ["worker-1", "worker-2"]
+    assert len({worker["pid"] for worker in record["workers"]}) == 2
     assert sum(worker["samples"] for worker in record["workers"]) == record["samples"]
 
 
 def test_a_worker_asked_to_leave_finishes_its_unit_and_the_run_goes_on(world, undisturbed):
     world.hold()
-    with world.cluster(jobs.GATED) as cluster:
-        number = world.held(cluster)
-        leaver = cluster.workers[number].process
-        cluster.kill_worker(number, signal.SIGTERM)
-        eventually(lambda: "asked to stop" in cluster.worker_log(number), "it says that it was asked to")
+    with world.cluster(jobs.GATED, 1) as cluster:
+        world.held(cluster)
+        leaver = cluster.start_worker().process  # nobody is left to race its unit
+        eventually(lambda: leaver.pid in world.held_pids(), "it comes to the gate, too")
+        cluster.kill_worker(1, signal.SIGTERM)
+        eventually(lambda: "asked to stop" in cluster.worker_log(1), "it says that it was asked to")
+        world.let_pass(leaver.pid)
+        assert leaver.wait(30) == 0
         world.release()
-        assert leaver.wait(20) == 0
         record = cluster.wait(60)
     assert record["weights_sha256"] == undisturbed(jobs.GATED)
     assert any(event["text"].endswith("left: asked to stop") for event in events(record, "leave"))
-    samples = next(w["samples"] for w in record["workers"] if w["pid"] == leaver.pid)
+    samples = sum(w["samples"] for w in record["workers"] if w["pid"] == leaver.pid)
     assert samples >= 8 * jobs.HOLD_AT, "its unit was finished, not given to another"
-    assert not events(record, "loss")
+    assert not [event for event in events(record, "loss") if "has ended" in event["text"]]
 
 
 def test_a_worker_asked_twice_leaves_at_once(world, undisturbed):
     world.hold()
-    with world.cluster(jobs.GATED) as cluster:
-        number = world.held(cluster)
-        leaver = cluster.workers[number].process
-        cluster.kill_worker(number, signal.SIGTERM)
-        eventually(lambda: "asked to stop" in cluster.worker_log(number), "it says that it was asked to")
-        cluster.kill_worker(number, signal.SIGTERM)
-        assert leaver.wait(20) == 143
+    with world.cluster(jobs.GATED, 1) as cluster:
+        world.held(cluster)
+        leaver = cluster.start_worker().process  # nobody is left to race its unit, or it would have none
+        eventually(lambda: leaver.pid in world.held_pids(), "it comes to the gate, too")
+        cluster.kill_worker(1, signal.SIGTERM)
+        eventually(lambda: "asked to stop" in cluster.worker_log(1), "it says that it was asked to")
+        cluster.kill_worker(1, signal.SIGTERM)
+        assert leaver.wait(30) == 143
         world.release()
         assert cluster.wait(60)["weights_sha256"] == undisturbed(jobs.GATED)

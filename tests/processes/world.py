@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -63,8 +64,10 @@ class Command:
         """Wait until a line holds `text`; return the line."""
 
         def line() -> str | None:
-            assert text in self.said or self.process.poll() is None, f"ended without {text!r}:\n{self.said}"
-            return next((line for line in self.said.splitlines() if text in line), None)
+            has_ended = self.process.poll() is not None  # asked before, or its last lines are missed
+            found = next((line for line in self.said.splitlines() if text in line), None)
+            assert found or not has_ended, f"ended without {text!r}:\n{self.said}"
+            return found
 
         return str(eventually(line, f"no line with {text!r}", timeout_s))
 
@@ -113,6 +116,27 @@ class World:
     def held_pids(self) -> list[int]:
         """Process ids of all that have come to the gate so far."""
         return [int(path.name.removeprefix("held-")) for path in self.folder.glob("held-*")]
+
+    def all_held(self, count: int = 2) -> None:
+        """Wait until so many workers are held, and nothing goes on.
+
+        One alone at the gate loses its unit to the others, and then it may have nothing left to finish.
+        """
+        eventually(lambda: len(self.held_pids()) >= count, f"{count} workers at the gate", 60.0)
+
+    def name_of(self, cluster: LocalCluster, number: int) -> str:
+        """What the master calls a worker: the last name, where it has joined again."""
+        joined = rf"^(\S+) joined from .*\(pid {cluster.workers[number].process.pid},"
+        names: list[str] = re.findall(joined, cluster.master_log(), re.MULTILINE)
+        return names[-1]
+
+    def all_join(self, cluster: LocalCluster, times: int) -> None:
+        """Wait until workers have joined so often, all in all."""
+        eventually(lambda: cluster.master_log().count(" joined from ") >= times, f"{times} joins")
+
+    def let_pass(self, process_id: int) -> None:
+        """One worker goes on while the others are held: nobody can race its unit."""
+        (self.folder / f"pass-{process_id}").touch()
 
     def release(self) -> None:
         (self.folder / "hold").unlink()
@@ -169,7 +193,7 @@ class World:
     def close(self) -> None:
         """Fail if a process, a port, a temporary file, a segment or a thread is left; leave none."""
         try:
-            eventually(lambda: not self.left_behind(), "processes are left", 5.0)
+            eventually(lambda: not self.left_behind(), "processes are left")
         finally:
             left = [f"{process.pid} {' '.join(process.cmdline())}" for process in self.left_behind()]
             for process in self.left_behind():

@@ -39,9 +39,9 @@ def prepare(socket):
 
 socket, address = sockets.router(context, "tcp://127.0.0.1:0", 0, prepare)
 print(address, flush=True)
-while sys.stdin.readline().strip() == "take":  # and busy until it is asked to
-    taken = 0
-    while socket.poll(500):
+while (asked := sys.stdin.readline().split())[0] == "take":  # and busy until it is asked to
+    taken, expected = 0, int(asked[1])
+    while socket.poll(30_000 if taken < expected else 500):
         socket.recv_multipart()
         taken += 1
     print(taken, flush=True)
@@ -59,9 +59,9 @@ class Server:
         self._process, self._in, self._out = process, process.stdin.fileno(), process.stdout
         self.address = self._out.readline().strip()
 
-    def take(self) -> int:
-        """Take messages until for half a second none comes; how many. 0 where it has ended."""
-        self._tell(b"take\n")
+    def take(self, expected: int = 0) -> int:
+        """Take so many messages, and more until for half a second none comes; how many. 0: it has ended."""
+        self._tell(b"take %d\n" % expected)
         return int(self._out.readline() or "0")
 
     def exit_code(self) -> int:
@@ -103,16 +103,16 @@ def exit_code_of_a_connection_that_was_taken_over(option: str) -> int:
         with RawPeer(server.address, b"same") as before:
             before.shake_hands()
             before.push(message(b"x"))
-            assert server.take() == 1
+            assert server.take(1) == 1
             after.shake_hands()
             after.push(message(b"y"))
-            assert server.take() == 1
+            assert server.take(1) == 1
             before.push(message(b"z"))
             assert server.take() == 0
             before.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         server.take()  # signs of life are due meanwhile
         after.push(message(b"y"))
-        assert server.take() == 1 or option, "the other one is served"
+        assert server.take(1) == 1 or option, "the other one is served"
         return server.exit_code()
 
 
