@@ -80,7 +80,7 @@ TABLE = {
         paramserver.simulation.server_node paramserver.simulation.slots paramserver.simulation.small
         paramserver.simulation.worker_node paramserver.simulation.world
         paramserver.ray_board paramserver.ray_part paramserver.ray_roles paramserver.ray_run
-        paramserver.replay paramserver.shield paramserver.verify paramserver.watched paramserver.zap
+        paramserver.replay paramserver.reserved_port paramserver.shield paramserver.verify paramserver.watched paramserver.zap
         ps_worker.bridge ps_worker.client ps_worker.computing ps_worker.loop ps_worker.membership
         ps_worker.freed_memory ps_worker.model ps_worker.read_ahead
         ps_worker.jax_loop ps_worker.jax_replica ps_worker.jax_tree
