@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 
-from paramserver.canonical import Canonical
+from paramserver.averaging.canonical import Canonical
 from paramserver.settings import Settings
 from ps_common import rules
 from ps_common.layout import Entry, Layout

@@ -6,8 +6,8 @@ from typing import Self
 
 import zmq
 
-from paramserver.door import Door
-from paramserver.limits import Limits
+from paramserver.admission.door import Door
+from paramserver.admission.limits import Limits
 from ps_common import messages as m
 from ps_common.errors import PeerError
 from ps_common.wire import decode, encode

@@ -8,7 +8,8 @@ from pathlib import Path
 import xxhash
 
 import support_jobs
-from paramserver import checkpoint, digests
+from paramserver import checkpoint
+from paramserver.averaging import digests
 from paramserver.effects import Averaged, Contribution, Position, Snapshot
 from paramserver.ledger import Header, Ledger
 from paramserver.saving import Writer

@@ -1,4 +1,4 @@
-"""The robust rules as anybody would write them down: the oracle of `paramserver.robust` and of all paths."""
+"""The robust rules as anybody would write them down: the oracle of the arithmetic and of all paths."""
 
 import numpy as np
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from paramserver.rounds import Round
+from paramserver.averaging.rounds import Round
 from ps_common.layout import Entry, Layout
 from ps_common.wire import checksum
 from support_averages import naive_mean, random_vectors

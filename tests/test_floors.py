@@ -17,40 +17,44 @@ TABLE = {
         ps_common.wire
         """,
     2: """
-        paramserver.accounting paramserver.bucket paramserver.connections paramserver.floods
-        paramserver.limits paramserver.unread
-        paramserver.averaging paramserver.canonical paramserver.chunks paramserver.cleared paramserver.digests
-        paramserver.effects paramserver.norms
-        paramserver.exchange paramserver.gate paramserver.gathered paramserver.leases paramserver.leasing
-        paramserver.diagnosis paramserver.farewell
-        paramserver.lending paramserver.members paramserver.pacing paramserver.progress
-        paramserver.askers paramserver.quarantine paramserver.quota paramserver.racing paramserver.robust
-        paramserver.roles paramserver.rounds paramserver.said paramserver.served paramserver.servers
-        paramserver.settings paramserver.tolerance
+        paramserver.accounting paramserver.askers paramserver.diagnosis paramserver.effects
+        paramserver.exchange paramserver.farewell paramserver.gate paramserver.leases paramserver.leasing
+        paramserver.lending paramserver.members paramserver.pacing paramserver.progress paramserver.quarantine
+        paramserver.quota paramserver.racing paramserver.said paramserver.settings paramserver.tolerance
+        paramserver.admission paramserver.admission.bucket paramserver.admission.connections
+        paramserver.admission.floods paramserver.admission.limits paramserver.admission.roles
+        paramserver.admission.unread
+        paramserver.averaging paramserver.averaging.canonical paramserver.averaging.chunks
+        paramserver.averaging.cleared paramserver.averaging.digests paramserver.averaging.gathered
+        paramserver.averaging.mean paramserver.averaging.norms paramserver.averaging.robust
+        paramserver.averaging.rounds
+        paramserver.servers paramserver.servers.served paramserver.servers.state
         ps_worker.arrival ps_worker.batches ps_worker.brought ps_worker.device_copies ps_worker.effects
         ps_worker.own_arrays ps_worker.own_replica ps_worker.pinned ps_worker.replica ps_worker.replicas
         ps_worker.rows ps_worker.stock ps_worker.train_sets ps_worker.units
-        ps_worker.nn ps_worker.nn.activations ps_worker.nn.blocks ps_worker.nn.bounds ps_worker.nn.dense
-        ps_worker.nn.batch_norm ps_worker.nn.conv2d ps_worker.nn.images ps_worker.nn.pooling
-        ps_worker.nn.reshape ps_worker.nn.residual
-        ps_worker.nn.dropout ps_worker.nn.flatten ps_worker.nn.initializers ps_worker.nn.layer
-        ps_worker.nn.losses ps_worker.nn.metrics ps_worker.nn.network ps_worker.nn.optimizer
-        ps_worker.nn.adagrad ps_worker.nn.adam ps_worker.nn.clipping ps_worker.nn.denormals
-        ps_worker.nn.perplexity ps_worker.nn.ranking ps_worker.nn.rates
-        ps_worker.nn.regularizers ps_worker.nn.sequential ps_worker.nn.sgd
-        ps_worker.nn.targets ps_worker.nn.totals ps_worker.nn.tree
-        ps_worker.nn.precision
-        ps_worker.nn.attention ps_worker.nn.embedding ps_worker.nn.gelu ps_worker.nn.gru ps_worker.nn.inputs
-        ps_worker.nn.layer_norm ps_worker.nn.lstm ps_worker.nn.matrix_factorisation
-        ps_worker.nn.positional_embedding ps_worker.nn.recurrence ps_worker.nn.scatter ps_worker.nn.shapes
-        ps_worker.nn.softmax ps_worker.nn.transformer ps_worker.nn.vectors
+        ps_worker.nn ps_worker.nn.activations ps_worker.nn.adagrad ps_worker.nn.adam ps_worker.nn.attention
+        ps_worker.nn.batch_norm ps_worker.nn.blocks ps_worker.nn.bounds ps_worker.nn.clipping
+        ps_worker.nn.conv2d ps_worker.nn.denormals ps_worker.nn.dense ps_worker.nn.dropout
+        ps_worker.nn.embedding ps_worker.nn.flatten ps_worker.nn.gelu ps_worker.nn.gru ps_worker.nn.images
+        ps_worker.nn.initializers ps_worker.nn.inputs ps_worker.nn.layer ps_worker.nn.layer_norm
+        ps_worker.nn.losses ps_worker.nn.lstm ps_worker.nn.matrix_factorisation ps_worker.nn.metrics
+        ps_worker.nn.network ps_worker.nn.optimizer ps_worker.nn.perplexity ps_worker.nn.pooling
+        ps_worker.nn.positional_embedding ps_worker.nn.precision ps_worker.nn.ranking ps_worker.nn.rates
+        ps_worker.nn.recurrence ps_worker.nn.regularizers ps_worker.nn.reshape ps_worker.nn.residual
+        ps_worker.nn.scatter ps_worker.nn.sequential ps_worker.nn.sgd ps_worker.nn.shapes ps_worker.nn.softmax
+        ps_worker.nn.targets ps_worker.nn.totals ps_worker.nn.transformer ps_worker.nn.tree
+        ps_worker.nn.vectors
         """,
     3: """
-        paramserver.averager paramserver.fleet paramserver.judging paramserver.machine paramserver.orders
-        paramserver.status paramserver.stragglers paramserver.work
+        paramserver.judging paramserver.machine paramserver.orders paramserver.status paramserver.stragglers
+        paramserver.work
+        paramserver.servers.averager paramserver.servers.fleet
         ps_worker.machine
         """,
     4: """
+        ps_common.address ps_common.caller ps_common.descriptors ps_common.files ps_common.interfaces
+        ps_common.key_folder ps_common.keys ps_common.loader ps_common.probing ps_common.saying
+        ps_common.segments ps_common.shared_memory ps_common.signals ps_common.sockets ps_common.weights_file
         ps_common.data ps_common.data.arrow_column ps_common.data.cells ps_common.data.csv_file
         ps_common.data.idx ps_common.data.npy_blocks ps_common.data.npy_file ps_common.data.npz_file
         ps_common.data.object_items ps_common.data.opening ps_common.data.parquet_file
@@ -58,33 +62,28 @@ TABLE = {
         ps_common.data.text_file
         ps_common.datasets ps_common.datasets.cache ps_common.datasets.catalogue ps_common.datasets.registry
         ps_common.datasets.samples ps_common.datasets.tables
-        ps_common.address ps_common.caller ps_common.descriptors ps_common.files ps_common.interfaces
-        ps_common.key_folder ps_common.keys ps_common.loader ps_common.probing ps_common.saying
-        ps_common.segments ps_common.shared_memory ps_common.signals ps_common.sockets ps_common.weights_file
-        paramserver.address_file
-        paramserver.averager_loop paramserver.averagers paramserver.checkpoint paramserver.children
-        paramserver.asking paramserver.authorised paramserver.examining paramserver.listening
+        paramserver.address_file paramserver.asking paramserver.checkpoint paramserver.children
+        paramserver.cluster paramserver.examining paramserver.folder_lock paramserver.ledger
+        paramserver.listening paramserver.log paramserver.loop paramserver.record paramserver.replay
+        paramserver.reserved_port paramserver.saving paramserver.serve paramserver.serving paramserver.shield
+        paramserver.verify paramserver.watched
+        paramserver.admission.authorised paramserver.admission.door paramserver.admission.identities
+        paramserver.admission.monitor paramserver.admission.peer_process paramserver.admission.zap
         paramserver.kubernetes paramserver.kubernetes.key_files paramserver.kubernetes.objects
         paramserver.kubernetes.pods paramserver.kubernetes.spec paramserver.kubernetes.yaml_text
-        paramserver.called_servers paramserver.cluster paramserver.door paramserver.folder_lock
-        paramserver.identities paramserver.ledger paramserver.monitor paramserver.peer_process
-        paramserver.saving
-        paramserver.log paramserver.loop paramserver.record paramserver.serve paramserver.serving
+        paramserver.ray.board paramserver.ray.part paramserver.ray.roles paramserver.ray.driver
+        paramserver.servers.averager_loop paramserver.servers.averagers paramserver.servers.called_servers
         paramserver.simulation paramserver.simulation.bottleneck paramserver.simulation.case
         paramserver.simulation.clock paramserver.simulation.cluster paramserver.simulation.computing
         paramserver.simulation.cores paramserver.simulation.disk paramserver.simulation.frames
-        paramserver.simulation.hardware
-        paramserver.simulation.host paramserver.simulation.idle paramserver.simulation.links
-        paramserver.simulation.master_node paramserver.simulation.modelled paramserver.simulation.network
-        paramserver.simulation.node paramserver.simulation.prediction paramserver.simulation.report
-        paramserver.simulation.server_node paramserver.simulation.slots paramserver.simulation.small
-        paramserver.simulation.worker_node paramserver.simulation.world
-        paramserver.ray_board paramserver.ray_part paramserver.ray_roles paramserver.ray_run
-        paramserver.replay paramserver.reserved_port paramserver.shield paramserver.verify paramserver.watched paramserver.zap
-        ps_worker.bridge ps_worker.client ps_worker.computing ps_worker.loop ps_worker.membership
-        ps_worker.freed_memory ps_worker.model ps_worker.read_ahead
-        ps_worker.jax_loop ps_worker.jax_replica ps_worker.jax_tree
-        ps_worker.torch_checks ps_worker.torch_replica ps_worker.torch_state
+        paramserver.simulation.hardware paramserver.simulation.host paramserver.simulation.idle
+        paramserver.simulation.links paramserver.simulation.master_node paramserver.simulation.modelled
+        paramserver.simulation.network paramserver.simulation.node paramserver.simulation.prediction
+        paramserver.simulation.report paramserver.simulation.server_node paramserver.simulation.slots
+        paramserver.simulation.small paramserver.simulation.worker_node paramserver.simulation.world
+        ps_worker.bridge ps_worker.client ps_worker.computing ps_worker.freed_memory ps_worker.jax_loop
+        ps_worker.jax_replica ps_worker.jax_tree ps_worker.loop ps_worker.membership ps_worker.model
+        ps_worker.read_ahead ps_worker.torch_checks ps_worker.torch_replica ps_worker.torch_state
         """,
     5: """
         ps_common.cli ps_common.command ps_worker.cli

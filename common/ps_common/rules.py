@@ -4,7 +4,8 @@
 
 `Mean` is for workers that are trusted to be right. The others withstand contributions that are wrong in
 whatever way: `faulty` of a round, whoever sends them. They count every contribution alike, whatever its
-samples, and need all of a round before they can tell anything. The arithmetic is in `paramserver.robust`.
+samples, and need all of a round before they can tell anything. The arithmetic is in
+`paramserver.averaging.robust`.
 """
 
 import dataclasses

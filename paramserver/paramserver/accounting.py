@@ -8,7 +8,7 @@ Where the rounds come from, files or a machine, is not known here.
 
 import collections
 
-from paramserver import digests
+from paramserver.averaging import digests
 from paramserver.effects import Averaged, Contribution
 from ps_common.errors import PeerError
 from ps_common.schedule import Schedule

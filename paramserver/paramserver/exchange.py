@@ -1,6 +1,6 @@
 """Whoever averages for the master: the master itself (`Chunks`), or several servers (`Served`)."""
 
-from paramserver.chunks import Chunks
-from paramserver.served import Served
+from paramserver.averaging.chunks import Chunks
+from paramserver.servers.served import Served
 
 Exchange = Chunks | Served

@@ -8,10 +8,10 @@ has lent is safe even when it is lost and comes back; and the memory of one that
 
 from collections.abc import Iterable
 
+from paramserver.averaging.rounds import Lent
 from paramserver.exchange import Exchange
 from paramserver.leases import Lease
 from paramserver.members import Member
-from paramserver.rounds import Lent
 from ps_common.memory import Memory, Unshared
 
 SLOTS = 2

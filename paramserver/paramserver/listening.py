@@ -8,7 +8,7 @@ import ipaddress
 import os
 from collections.abc import Iterator
 
-from paramserver.peer_process import end, has_socket, plain
+from paramserver.admission.peer_process import end, has_socket, plain
 
 LISTENS = "0A"
 

@@ -13,9 +13,10 @@ from pathlib import Path
 import threadpoolctl
 import zmq
 
+from paramserver.admission.door import Door
+from paramserver.admission.limits import Limits
+from paramserver.admission.roles import admit
 from paramserver.askers import asker_of
-from paramserver.called_servers import CalledServers
-from paramserver.door import Door
 from paramserver.effects import (
     Averaged,
     Cut,
@@ -32,12 +33,11 @@ from paramserver.effects import (
     Watch,
 )
 from paramserver.ledger import Header, Ledger
-from paramserver.limits import Limits
 from paramserver.log import LiveDisplay, Log
 from paramserver.machine import Master
 from paramserver.record import Record
-from paramserver.roles import admit
 from paramserver.saving import Writer
+from paramserver.servers.called_servers import CalledServers
 from paramserver.serving import Serving, insecure_text
 from paramserver.settings import Settings
 from paramserver.watched import Watched

@@ -20,7 +20,7 @@ from paramserver.members import LAST_WORDS_S, Member, refusal_of
 from paramserver.orders import Orders
 from paramserver.pacing import Saving, Waiting
 from paramserver.progress import Progress
-from paramserver.served import Served
+from paramserver.servers.served import Served
 from paramserver.settings import Settings
 from paramserver.work import Payloads
 from ps_common import messages as m

@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Hashable, Iterator
 from typing import Any
 
-from paramserver.rounds import Lent
+from paramserver.averaging.rounds import Lent
 from paramserver.settings import Settings
 from ps_common import messages as m
 from ps_common.errors import DataError, JobMismatch, ProtocolMismatch, TimedOut, UsageError

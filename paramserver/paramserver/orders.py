@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from paramserver.askers import Asker, require_allowed
-from paramserver.fleet import Fleet
 from paramserver.members import Member, require_same_job
+from paramserver.servers.fleet import Fleet
 from paramserver.status import status_of
 from ps_common import messages as m
 from ps_common.errors import (

@@ -6,9 +6,9 @@ It is of bounded size, however many workers there are, and says nothing that the
 import itertools
 from typing import Any
 
-from paramserver.fleet import Fleet
 from paramserver.leases import Lease
 from paramserver.members import Member
+from paramserver.servers.fleet import Fleet
 from ps_common.errors import PeerError
 
 WORKERS_MAX = 100  # that are listed; of ten thousand all would be a megabyte an answer

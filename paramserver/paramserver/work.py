@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from paramserver import tolerance
 from paramserver.accounting import AVERAGED, LEFT_OUT
-from paramserver.canonical import Canonical
-from paramserver.chunks import Chunks, Comer
+from paramserver.averaging.canonical import Canonical
+from paramserver.averaging.chunks import Chunks, Comer
 from paramserver.effects import Averaged, Contribution, Outbox
 from paramserver.exchange import Exchange
 from paramserver.gate import check_push, samples_of
@@ -22,7 +22,7 @@ from paramserver.progress import Progress, epoch_text
 from paramserver.quarantine import Quarantine
 from paramserver.quota import Quota
 from paramserver.said import Said
-from paramserver.served import Served
+from paramserver.servers.served import Served
 from paramserver.settings import Settings
 from ps_common import messages as m
 from ps_common.errors import NotFinite, Outlier, PeerError, UsageError, WrongChunk

@@ -8,7 +8,7 @@ import time
 import pytest
 import zmq
 
-from paramserver.door import Door
+from paramserver.admission.door import Door
 from ps_common import caller, sockets
 from ps_common.caller import Caller
 from ps_common.key_folder import KeyFolder

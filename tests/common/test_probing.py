@@ -8,7 +8,7 @@ import threading
 import pytest
 import zmq
 
-from paramserver.door import Door
+from paramserver.admission.door import Door
 from ps_common import probing, sockets
 from ps_common.key_folder import KeyFolder
 from ps_common.probing import Probe, probe

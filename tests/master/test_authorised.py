@@ -3,7 +3,7 @@
 import itertools
 import time
 
-from paramserver.door import LOOK_EVERY_S
+from paramserver.admission.door import LOOK_EVERY_S
 from ps_common.key_folder import KeyFolder
 from security.knocking import House
 

@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from paramserver import digests
-from paramserver.averager import BUSY_S, RETRY_S, Averager
+from paramserver.averaging import digests
 from paramserver.effects import Note, Send
 from paramserver.quarantine import NOTED_MAX
+from paramserver.servers.averager import BUSY_S, RETRY_S, Averager
 from paramserver.simulation.host import Host
 from ps_common import messages as m
 from ps_common.errors import PeerError

@@ -7,9 +7,9 @@ import threading
 
 import pytest
 
-from paramserver import monitor
-from paramserver.averager_loop import AveragerLoop
+from paramserver.admission import monitor
 from paramserver.log import Log
+from paramserver.servers.averager_loop import AveragerLoop
 from support_zmtp import half_open
 
 PATIENCE_S = 20

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from paramserver.averaging import BLOCK, SUM_DTYPES, Mean, add, divide, factors
+from paramserver.averaging.mean import BLOCK, SUM_DTYPES, Mean, add, divide, factors
 from ps_common.layout import DTYPES
 
 BOUNDED = settings(deadline=None, max_examples=80)

@@ -1,6 +1,6 @@
 """A token bucket: the burst, the rate, and that nothing is taken where there is too little."""
 
-from paramserver.bucket import Bucket
+from paramserver.admission.bucket import Bucket
 
 
 def taken(bucket, times):

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paramserver.connections import ADDRESSES_MAX, WAITS, Connections
-from paramserver.limits import Limits
+from paramserver.admission.connections import ADDRESSES_MAX, WAITS, Connections
+from paramserver.admission.limits import Limits
 from paramserver.settings import Settings
 from ps_common.messages import HEADER_BYTES
 

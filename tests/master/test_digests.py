@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from paramserver import digests
+from paramserver.averaging import digests
 from ps_common.wire import checksum
 from support_rounds import SMALL, Case
 

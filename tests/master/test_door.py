@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import zmq
 
-from paramserver.door import Door
+from paramserver.admission.door import Door
 
 
 class Caller:

@@ -5,9 +5,9 @@ import itertools
 import msgpack
 import pytest
 
-from paramserver.bucket import Bucket
-from paramserver.floods import CALM_S, TOLD_EVERY_S, Floods, Verdict, kind_of
-from paramserver.limits import Limits
+from paramserver.admission.bucket import Bucket
+from paramserver.admission.floods import CALM_S, TOLD_EVERY_S, Floods, Verdict, kind_of
+from paramserver.admission.limits import Limits
 from paramserver.settings import Settings
 from ps_common import messages as m
 from ps_common.sockets import SILENCE_MS
@@ -113,7 +113,7 @@ def test_looks_cost_what_their_answers_cost():
 
 def test_looks_that_count_as_any_request_are_a_flood(monkeypatch):
     """What is bounded above: five thousand answers of a hundred workers each, at once."""
-    monkeypatch.setattr("paramserver.floods._JOINS", {})
+    monkeypatch.setattr("paramserver.admission.floods._JOINS", {})
     assert sum(one is Verdict.TAKE for one in verdicts(floods(), LOOK, [0.0] * 10_000)) > 5000
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paramserver import rounds
-from paramserver.gathered import GatheredRound
+from paramserver.averaging import rounds
+from paramserver.averaging.gathered import GatheredRound
 from ps_common import rules
 from ps_common.layout import Entry, Layout
 from ps_common.wire import checksum

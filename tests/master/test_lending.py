@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paramserver.canonical import Canonical
-from paramserver.chunks import Chunks
+from paramserver.averaging.canonical import Canonical
+from paramserver.averaging.chunks import Chunks
 from paramserver.effects import Outbox
 from paramserver.leases import Lease, Unit
 from paramserver.lending import SLOTS, borrow, free_slot, has_free_slot, let_go, mirrors

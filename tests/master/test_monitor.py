@@ -8,11 +8,11 @@ import threading
 import pytest
 import zmq
 
-from paramserver import monitor
-from paramserver.connections import Connections, Shut
-from paramserver.door import Door
-from paramserver.limits import Limits
-from paramserver.monitor import Monitor
+from paramserver.admission import monitor
+from paramserver.admission.connections import Connections, Shut
+from paramserver.admission.door import Door
+from paramserver.admission.limits import Limits
+from paramserver.admission.monitor import Monitor
 from processes.world import eventually
 from ps_common import sockets
 from ps_common.errors import UsageError

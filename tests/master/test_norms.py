@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from paramserver.norms import KEPT, Norms, sampled, squared_distance
+from paramserver.averaging.norms import KEPT, Norms, sampled, squared_distance
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from paramserver import peer_process
-from paramserver.peer_process import is_end_of
+from paramserver.admission import peer_process
+from paramserver.admission.peer_process import is_end_of
 from support_proxy import Proxy
 
 CALLER = """

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from paramserver.folder_lock import FolderLock
-from paramserver.ray_roles import MASTER, Master, Server, Worker
+from paramserver.ray.roles import MASTER, Master, Server, Worker
 
 FOLDER, BIND = Path("/own"), "tcp://192.0.2.1:0"
 URL = "tcp://192.0.2.9:4000"

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from paramserver import robust
-from paramserver.averaging import BLOCK
+from paramserver.averaging import robust
+from paramserver.averaging.mean import BLOCK
 from ps_common.layout import DTYPES
 from support_robust import naive_factors, naive_krum, naive_trimmed_mean
 

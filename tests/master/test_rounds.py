@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paramserver.rounds import Vectors
+from paramserver.averaging.rounds import Vectors
 from ps_common.errors import PeerError
 from ps_common.layout import Entry, Layout
 from ps_common.shared_memory import SharedMemory

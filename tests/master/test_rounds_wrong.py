@@ -5,8 +5,8 @@ import pytest
 
 from master.test_gathered import COUNT, RULES
 from master.test_gathered import Case as Gathered
-from paramserver import averaging
-from paramserver.averaging import is_finite
+from paramserver.averaging import mean
+from paramserver.averaging.mean import is_finite
 from ps_common.errors import NotFinite
 from ps_common.layout import Entry, Layout
 from support_rounds import SMALL, Case
@@ -70,7 +70,7 @@ def test_a_chunk_that_is_not_finite_is_refused_and_may_come_again(value):
 def test_a_lent_contribution_that_is_not_finite_is_found_when_the_round_is_finished(
     place, at, layout, monkeypatch
 ):
-    monkeypatch.setattr(averaging, "BLOCK", 5)  # several a chunk: some are closed when it is found
+    monkeypatch.setattr(mean, "BLOCK", 5)  # several a chunk: some are closed when it is found
     case = Case(layout, [1, 2, 3])
     wrong_one = case.shards[place]
     right = case.vectors[wrong_one]

@@ -4,12 +4,12 @@ import dataclasses
 
 import pytest
 
-from paramserver import digests
-from paramserver.canonical import Canonical
-from paramserver.chunks import Comer
+from paramserver.averaging import digests
+from paramserver.averaging.canonical import Canonical
+from paramserver.averaging.chunks import Comer
+from paramserver.averaging.rounds import Lent
 from paramserver.effects import Outbox, Restart, Tell
-from paramserver.rounds import Lent
-from paramserver.served import Served
+from paramserver.servers.served import Served
 from paramserver.settings import Settings
 from paramserver.simulation.host import Host
 from ps_common import messages as m

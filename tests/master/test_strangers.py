@@ -7,10 +7,10 @@ import socket
 import pytest
 import zmq
 
-from paramserver import connections, monitor
-from paramserver.connections import Connections
-from paramserver.door import Door
-from paramserver.limits import STRANGER_BYTES, Limits
+from paramserver.admission import connections, monitor
+from paramserver.admission.connections import Connections
+from paramserver.admission.door import Door
+from paramserver.admission.limits import STRANGER_BYTES, Limits
 from processes.world import eventually
 from ps_common import messages as m
 from ps_common.wire import encode

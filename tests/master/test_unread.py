@@ -5,8 +5,8 @@ import gc
 
 import numpy as np
 
-from paramserver.limits import Limits
-from paramserver.unread import Unread, whole
+from paramserver.admission.limits import Limits
+from paramserver.admission.unread import Unread, whole
 
 MIB = 2**20
 LIMITS = dataclasses.replace(

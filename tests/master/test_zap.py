@@ -5,10 +5,10 @@ import contextlib
 import pytest
 import zmq
 
-from paramserver.connections import Connections
-from paramserver.door import Door
-from paramserver.limits import Limits
-from paramserver.zap import ENDPOINT, ERROR, LATER, NO, YES, Doorkeeper
+from paramserver.admission.connections import Connections
+from paramserver.admission.door import Door
+from paramserver.admission.limits import Limits
+from paramserver.admission.zap import ENDPOINT, ERROR, LATER, NO, YES, Doorkeeper
 from support_zmtp import RawPeer
 
 PLACE = "10.0.0.1"

@@ -64,49 +64,49 @@ def _with_markup(make: Any, **given: Any) -> Any:
 
 def no_limit_of_frames(monkeypatch: Patch) -> None:
     """ZeroMQ takes a frame of any length."""
-    from paramserver.limits import Limits
+    from paramserver.admission.limits import Limits
 
     monkeypatch.setattr(Limits, "longest_frame_bytes", -1)
 
 
 def frames_are_not_counted(monkeypatch: Patch) -> None:
     """A message of any number of frames leaves its connection as it is."""
-    from paramserver import door
+    from paramserver.admission import door
 
     monkeypatch.setattr(door, "FLOOD_FRAMES", 2**62)
 
 
 def bytes_are_not_counted(monkeypatch: Patch) -> None:
     """Nobody looks how much of a connection is under way."""
-    from paramserver.connections import Connections
+    from paramserver.admission.connections import Connections
 
     monkeypatch.setattr(Connections, "overfull", lambda self: [])
 
 
 def everybody_is_let_in(monkeypatch: Patch) -> None:
     """Connections are not limited in number."""
-    from paramserver.connections import Connections
+    from paramserver.admission.connections import Connections
 
     monkeypatch.setattr(Connections, "_too_many", lambda self, new: [])
 
 
 def the_silent_stay(monkeypatch: Patch) -> None:
     """Who says nothing valid is left alone."""
-    from paramserver.connections import Connections
+    from paramserver.admission.connections import Connections
 
     monkeypatch.setattr(Connections, "silent", lambda self, now: [])
 
 
 def floods_are_taken(monkeypatch: Patch) -> None:
     """Every message is taken, however many there are."""
-    from paramserver.floods import Floods, Verdict
+    from paramserver.admission.floods import Floods, Verdict
 
     monkeypatch.setattr(Floods, "judge", lambda self, header, now: Verdict.TAKE)
 
 
 def payloads_are_not_counted(monkeypatch: Patch) -> None:
     """A peer is sent what it asks for, whether it has read what came before or not."""
-    from paramserver.unread import Unread
+    from paramserver.admission.unread import Unread
 
     monkeypatch.setattr(Unread, "may_take", lambda self, sender, vector: True)
     monkeypatch.setattr(Unread, "overdue", lambda self, now: [])
@@ -114,14 +114,14 @@ def payloads_are_not_counted(monkeypatch: Patch) -> None:
 
 def first_names_are_for_good(monkeypatch: Patch) -> None:
     """A connection stays what it was taken for at first."""
-    from paramserver.connections import Connections
+    from paramserver.admission.connections import Connections
 
     monkeypatch.setattr(Connections, "is_its_own", lambda self, connection: False)
 
 
 def process_ids_are_believed(monkeypatch: Patch) -> None:
     """Whoever says that it is a process is that process."""
-    from paramserver import door
+    from paramserver.admission import door
 
     monkeypatch.setattr(door, "is_end_of", lambda descriptor, pid: True)
 
@@ -135,7 +135,7 @@ def links_are_not_read(monkeypatch: Patch) -> None:
 
 def keys_are_ignored(monkeypatch: Patch) -> None:
     """Servers and callers speak without keys, whatever they were given."""
-    from paramserver import door
+    from paramserver.admission import door
     from ps_common import sockets
 
     router, dealer = sockets.router, sockets.dealer
@@ -154,7 +154,7 @@ def nobody_is_asked(monkeypatch: Patch) -> None:
 
 def every_key_is_let_in(monkeypatch: Patch) -> None:
     """ZAP answers yes to everybody, and nobody asks again."""
-    from paramserver.authorised import Authorised
+    from paramserver.admission.authorised import Authorised
     from ps_common.keys import Key
 
     def user_of(self: Authorised, key: bytes, address: str, now: float) -> bytes:
@@ -168,9 +168,9 @@ def passwords_are_taken(monkeypatch: Patch) -> None:
     """A server asks for a password instead of a key, and any will do."""
     import zmq
 
-    from paramserver.identities import Identities
-    from paramserver.roles import Peer
-    from paramserver.zap import YES, Doorkeeper
+    from paramserver.admission.identities import Identities
+    from paramserver.admission.roles import Peer
+    from paramserver.admission.zap import YES, Doorkeeper
     from ps_common import sockets
 
     router = sockets.router
@@ -192,7 +192,7 @@ def passwords_are_taken(monkeypatch: Patch) -> None:
 
 def the_folder_is_not_looked_at_again(monkeypatch: Patch) -> None:
     """Who may come in is read once."""
-    from paramserver.authorised import Authorised
+    from paramserver.admission.authorised import Authorised
 
     look = Authorised._look
     monkeypatch.setattr(Authorised, "_look", lambda self: self._state is None and look(self))
@@ -217,15 +217,15 @@ def what_cannot_be_read_is_gone(monkeypatch: Patch) -> None:
 
 def identities_are_believed(monkeypatch: Patch) -> None:
     """A ROUTER identity says who somebody is."""
-    from paramserver.identities import Identities
-    from paramserver.roles import Peer
+    from paramserver.admission.identities import Identities
+    from paramserver.admission.roles import Peer
 
     monkeypatch.setattr(Identities, "peer_of", lambda self, sender, first: Peer("somebody", "worker"))
 
 
 def names_are_believed(monkeypatch: Patch) -> None:
     """Who joins has the name it says."""
-    from paramserver import roles
+    from paramserver.admission import roles
 
     monkeypatch.setattr(roles, "admit", lambda peer, message: message)
 
@@ -238,7 +238,7 @@ def numbers_are_part_of_names(monkeypatch: Patch) -> None:
 
 
 def every_role_may_do_everything(monkeypatch: Patch) -> None:
-    from paramserver import roles
+    from paramserver.admission import roles
     from ps_common import messages as m
 
     monkeypatch.setattr(roles, "MAY_SEND", _Anything((m.Message,)))
@@ -284,7 +284,7 @@ class _Anything(dict[str, Any]):
 
 def chunks_are_taken_as_they_come(monkeypatch: Patch) -> None:
     """A chunk's number, size, turn and numbers are not looked at."""
-    from paramserver.rounds import Round
+    from paramserver.averaging.rounds import Round
 
     def deliver(
         self: Round, shard: int, index: int, payload: memoryview, checksum: int | None = None
@@ -302,7 +302,7 @@ def chunks_are_taken_as_they_come(monkeypatch: Patch) -> None:
 
 def checksums_are_not_compared(monkeypatch: Patch) -> None:
     """Whatever checksum a chunk has is the right one."""
-    from paramserver import chunks
+    from paramserver.averaging import chunks
 
     class Any(int):
         def __ne__(self, other: object) -> bool:
@@ -345,9 +345,9 @@ def numbers_are_whatever_comes(monkeypatch: Patch) -> None:
 
 def anything_is_finite(monkeypatch: Patch) -> None:
     """Nobody looks for NaN."""
-    from paramserver import averaging, rounds
+    from paramserver.averaging import mean, rounds
 
-    for module in (averaging, rounds):
+    for module in (mean, rounds):
         monkeypatch.setattr(module, "is_finite", lambda part: True)
 
 
@@ -399,7 +399,7 @@ def names_beyond_the_bound_are_refused(monkeypatch: Patch) -> None:
 
 def parts_stay_whoever_brought_them(monkeypatch: Patch) -> None:
     """What has come of a contribution counts, whoever brings the rest."""
-    from paramserver.chunks import Chunks
+    from paramserver.averaging.chunks import Chunks
 
     monkeypatch.setattr(Chunks, "take_back", Chunks.withdraw)
 

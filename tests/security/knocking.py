@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import zmq
 
-from paramserver.door import Door, Received
+from paramserver.admission.door import Door, Received
 from ps_common import sockets
 from ps_common.errors import Impersonation
 from ps_common.key_folder import KeyFolder

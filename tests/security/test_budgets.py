@@ -13,8 +13,8 @@ import pytest
 import zmq
 
 import support_zmtp
-from paramserver.door import LOOK_EVERY_S, Door
-from paramserver.limits import Limits
+from paramserver.admission.door import LOOK_EVERY_S, Door
+from paramserver.admission.limits import Limits
 from processes.world import eventually
 from ps_common import messages as m
 from ps_common.arrays import HostArray

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import zmq
 
-from paramserver import roles
+from paramserver.admission import roles
 from paramserver.members import Members
 from ps_common import keys as key_files
 from ps_common import messages as m

@@ -7,9 +7,9 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from paramserver.canonical import Canonical
+from paramserver.averaging.canonical import Canonical
+from paramserver.averaging.rounds import Round
 from paramserver.machine import Master
-from paramserver.rounds import Round
 from paramserver.settings import Settings
 from paramserver.simulation.computing import Pace
 from paramserver.simulation.network import Weather

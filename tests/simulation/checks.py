@@ -3,11 +3,11 @@
 import xxhash
 
 from paramserver.accounting import Account
-from paramserver.chunks import Chunks
-from paramserver.cleared import ClearedRound
+from paramserver.averaging.chunks import Chunks
+from paramserver.averaging.cleared import ClearedRound
+from paramserver.averaging.gathered import GatheredRound
+from paramserver.averaging.rounds import Round
 from paramserver.effects import Averaged
-from paramserver.gathered import GatheredRound
-from paramserver.rounds import Round
 from paramserver.simulation.master_node import MasterNode
 from paramserver.simulation.network import Network
 from paramserver.simulation.server_node import ServerNode

@@ -3,9 +3,9 @@
 import pytest
 
 from master import test_averager
-from paramserver.averager import Averager
-from paramserver.chunks import Chunks
+from paramserver.averaging.chunks import Chunks
 from paramserver.leases import Unit
+from paramserver.servers.averager import Averager
 from paramserver.simulation.network import Weather
 from ps_common import messages as m
 from ps_common.job import Description

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from paramserver.rounds import Round
+from paramserver.averaging.rounds import Round
 from paramserver.simulation.computing import Replica
 from ps_common.job import Description
 from ps_common.memory import Memory
@@ -32,7 +32,7 @@ class ByArrival(Round):
 
 
 def test_summing_in_the_order_of_arrival_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("paramserver.canonical.Round", ByArrival)
+    monkeypatch.setattr("paramserver.averaging.canonical.Round", ByArrival)
     with pytest.raises(AssertionError, match="not the oracle's"):
         run(real_case())
 

@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 import pytest
 
-from paramserver.averager import Averager
-from paramserver.canonical import Canonical
-from paramserver.chunks import Chunks
+from paramserver.averaging.canonical import Canonical
+from paramserver.averaging.chunks import Chunks
 from paramserver.machine import Master
-from paramserver.served import Served
+from paramserver.servers.averager import Averager
+from paramserver.servers.served import Served
 from paramserver.simulation.computing import Pace
 from paramserver.simulation.world import Stuck
 from ps_common import messages as m

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from paramserver.canonical import Canonical
+from paramserver.averaging.canonical import Canonical
 from paramserver.machine import Master
 from paramserver.simulation.computing import Pace
 from paramserver.simulation.world import Stuck

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from paramserver.averager import Averager
 from paramserver.members import Members
+from paramserver.servers.averager import Averager
 from paramserver.simulation.case import Case
 from paramserver.simulation.worker_node import WorkerNode
 from ps_common import messages as m

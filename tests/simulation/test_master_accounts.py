@@ -2,7 +2,7 @@
 
 import pytest
 
-from paramserver import digests
+from paramserver.averaging import digests
 from paramserver.effects import Averaged, Contribution
 from ps_common import messages as m
 from simulation.bench import Bench, Hand, two_shards

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from paramserver.accounting import AVERAGED
-from paramserver.averaging import relative
+from paramserver.averaging.mean import relative
 from paramserver.settings import Settings
 from paramserver.simulation.computing import Pace
 from paramserver.simulation.slots import Slots

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from paramserver.averager import Averager
 from paramserver.effects import Effect
 from paramserver.machine import Master
+from paramserver.servers.averager import Averager
 from paramserver.settings import Settings
 from paramserver.simulation.computing import Pace
 from paramserver.simulation.host import HostMemory

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from paramserver.averager_loop import AveragerLoop
 from paramserver.log import Log
+from paramserver.servers.averager_loop import AveragerLoop
 from paramserver.serving import require_own_network
 from ps_common import command
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from paramserver.averager import Averager
 from paramserver.effects import Finished, Snapshot
 from paramserver.machine import Master
+from paramserver.servers.averager import Averager
 from paramserver.settings import Settings
 from paramserver.simulation.case import Case
 from paramserver.simulation.computing import Pace

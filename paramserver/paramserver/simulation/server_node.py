@@ -3,8 +3,8 @@
 import collections
 from collections.abc import Callable
 
-from paramserver.averager import Averager
 from paramserver.effects import Effect, Note, Send
+from paramserver.servers.averager import Averager
 from paramserver.simulation.frames import Frames, message_of, payloads_of
 from paramserver.simulation.hardware import FREE, Costs
 from paramserver.simulation.host import Host

@@ -87,7 +87,7 @@ def does_not_see_that_it_is_alone() -> None:
 
 def does_not_miss_a_server() -> None:
     """Nothing is done about an averaging server that has died."""
-    from paramserver.fleet import Fleet
+    from paramserver.servers.fleet import Fleet
 
     Fleet._on_server_lost = lambda self, index, why, now: None
 
@@ -108,7 +108,7 @@ def lets_anybody_order() -> None:
 
 def believes_process_ids() -> None:
     """Whoever says that it is a process of this machine is that process."""
-    from paramserver.door import Door
+    from paramserver.admission.door import Door
 
     Door.is_process = lambda self, sender, pid: True
 

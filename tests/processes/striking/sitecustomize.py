@@ -71,7 +71,7 @@ def arm(strike: dict[str, Any]) -> None:
         return
     if strike["point"] == "received":
         sockets.receive = wrapped(sockets.receive, seen_in_receive, strike)
-        door = importlib.import_module("paramserver.door").Door
+        door = importlib.import_module("paramserver.admission.door").Door
         door.receive = wrapped(door.receive, seen_at_door, strike)
         return
     module, _, name = strike["point"].partition(":")

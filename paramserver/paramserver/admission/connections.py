@@ -9,9 +9,9 @@ import dataclasses
 import threading
 from collections.abc import Iterator
 
-from paramserver.bucket import Bucket
-from paramserver.floods import Floods
-from paramserver.limits import Limits
+from paramserver.admission.bucket import Bucket
+from paramserver.admission.floods import Floods
+from paramserver.admission.limits import Limits
 
 WAITS = 3  # looks after which what has been received must have been seen, if it was whole
 ADDRESSES_MAX = 4096  # remembered; whoever has many addresses must not fill memory

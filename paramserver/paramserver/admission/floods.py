@@ -6,8 +6,8 @@ must not know sockets or clocks; of a message it looks at nothing but its kind a
 
 import enum
 
-from paramserver.bucket import Bucket
-from paramserver.limits import Limits
+from paramserver.admission.bucket import Bucket
+from paramserver.admission.limits import Limits
 from ps_common import messages as m
 from ps_common.errors import Flood
 from ps_common.messages import KINDS

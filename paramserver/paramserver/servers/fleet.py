@@ -5,8 +5,8 @@ master averages itself, nothing of it is used.
 """
 
 from paramserver.effects import Effect, Restart
-from paramserver.served import Served
-from paramserver.servers import Heard
+from paramserver.servers.served import Served
+from paramserver.servers.state import Heard
 from paramserver.stragglers import Stragglers
 from paramserver.work import Payloads
 from ps_common import messages as m

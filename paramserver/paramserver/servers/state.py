@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from paramserver.chunks import Comer
-from paramserver.rounds import Lent
+from paramserver.averaging.chunks import Comer
+from paramserver.averaging.rounds import Lent
 from ps_common.arrays import HostArray
 from ps_common.gather import Gather
 from ps_common.layout import ChunkSpan

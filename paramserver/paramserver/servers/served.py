@@ -13,12 +13,12 @@ progress begins anew, in all servers; what is still on its way from the generati
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from paramserver import digests
-from paramserver.canonical import Canonical
-from paramserver.chunks import Comer, take_part
+from paramserver.averaging import digests
+from paramserver.averaging.canonical import Canonical
+from paramserver.averaging.chunks import Comer, take_part
+from paramserver.averaging.rounds import Lent
 from paramserver.effects import Outbox, Restart
-from paramserver.rounds import Lent
-from paramserver.servers import Heard, ServedRound, Server
+from paramserver.servers.state import Heard, ServedRound, Server
 from paramserver.settings import Settings
 from ps_common import messages as m
 from ps_common import rules

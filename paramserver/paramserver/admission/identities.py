@@ -6,8 +6,8 @@ fingerprint of the key, so that nobody is heard, or written to, as somebody else
 
 import zmq
 
-from paramserver.authorised import Authorised
-from paramserver.roles import Peer
+from paramserver.admission.authorised import Authorised
+from paramserver.admission.roles import Peer
 from ps_common.errors import Impersonation
 from ps_common.keys import FINGERPRINT_BYTES
 

@@ -6,8 +6,8 @@ then, or stays in the shared memory it was lent in. The budget is what that take
 
 from collections.abc import Sequence
 
-from paramserver.norms import Norms
-from paramserver.rounds import Round, Spread
+from paramserver.averaging.norms import Norms
+from paramserver.averaging.rounds import Round, Spread
 from ps_common.arrays import HostArray
 from ps_common.errors import Outlier
 from ps_common.layout import ChunkSpan

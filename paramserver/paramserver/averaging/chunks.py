@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from paramserver.canonical import Canonical
+from paramserver.averaging.canonical import Canonical
+from paramserver.averaging.rounds import Lent, Round
 from paramserver.effects import Outbox
-from paramserver.rounds import Lent, Round
 from ps_common import messages as m
 from ps_common.arrays import HostArray
 from ps_common.errors import PeerError, WrongChecksum, WrongChunk

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from paramserver.averaging import BLOCK, SUM_DTYPES, divide
+from paramserver.averaging.mean import BLOCK, SUM_DTYPES, divide
 from ps_common.arrays import HostArray
 
 Table = npt.NDArray[np.float64]

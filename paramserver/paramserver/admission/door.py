@@ -12,18 +12,18 @@ from typing import NamedTuple
 
 import zmq
 
-from paramserver import monitor
-from paramserver.authorised import Authorised
-from paramserver.bucket import Bucket
-from paramserver.connections import Connection, Connections, Shut
-from paramserver.floods import Floods, Verdict, kind_of
-from paramserver.identities import Identities
-from paramserver.limits import Limits
-from paramserver.monitor import Monitor
-from paramserver.peer_process import is_end_of
-from paramserver.roles import Peer
-from paramserver.unread import Unread
-from paramserver.zap import Doorkeeper
+from paramserver.admission import monitor
+from paramserver.admission.authorised import Authorised
+from paramserver.admission.bucket import Bucket
+from paramserver.admission.connections import Connection, Connections, Shut
+from paramserver.admission.floods import Floods, Verdict, kind_of
+from paramserver.admission.identities import Identities
+from paramserver.admission.limits import Limits
+from paramserver.admission.monitor import Monitor
+from paramserver.admission.peer_process import is_end_of
+from paramserver.admission.roles import Peer
+from paramserver.admission.unread import Unread
+from paramserver.admission.zap import Doorkeeper
 from ps_common import sockets
 from ps_common.arrays import HostArray
 from ps_common.errors import Flood, Impersonation, PeerError, UsageError

@@ -18,9 +18,9 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 import xxhash
 
-from paramserver import digests
-from paramserver.averaging import Mean, factors, is_finite, relative
-from paramserver.norms import squared_distance
+from paramserver.averaging import digests
+from paramserver.averaging.mean import Mean, factors, is_finite, relative
+from paramserver.averaging.norms import squared_distance
 from ps_common.arrays import HostArray
 from ps_common.errors import NotFinite, PeerError, WrongChunk
 from ps_common.layout import ChunkSpan

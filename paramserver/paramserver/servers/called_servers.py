@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import zmq
 
-from paramserver.averagers import Averagers
+from paramserver.servers.averagers import Averagers
 from paramserver.serving import Serving
 from ps_common import address, sockets
 from ps_common.arrays import HostArray

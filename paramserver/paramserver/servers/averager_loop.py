@@ -8,12 +8,12 @@ from pathlib import Path
 import threadpoolctl
 import zmq
 
-from paramserver.averager import Averager
-from paramserver.door import Door
+from paramserver.admission.door import Door
+from paramserver.admission.limits import Limits
+from paramserver.admission.roles import admit
 from paramserver.effects import Effect, Note, Send
-from paramserver.limits import Limits
 from paramserver.log import Log
-from paramserver.roles import admit
+from paramserver.servers.averager import Averager
 from paramserver.serving import insecure_text, is_open
 from ps_common import address, descriptors, sockets
 from ps_common import messages as m

@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from paramserver.canonical import Canonical
-from paramserver.chunks import Chunks, Comer, take_part
+from paramserver.averaging.canonical import Canonical
+from paramserver.averaging.chunks import Chunks, Comer, take_part
+from paramserver.averaging.rounds import Lent
 from paramserver.effects import Effect, Outbox
 from paramserver.quarantine import is_noted
-from paramserver.rounds import Lent
 from paramserver.settings import Settings
 from ps_common import messages as m
 from ps_common.arrays import HostArray

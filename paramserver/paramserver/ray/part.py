@@ -18,8 +18,8 @@ from typing import Any
 import ray
 
 from paramserver.children import Child
-from paramserver.ray_board import Posted
-from paramserver.ray_roles import Role
+from paramserver.ray.board import Posted
+from paramserver.ray.roles import Role
 from paramserver.reserved_port import ReservedPort
 from ps_common import address
 from ps_common.saying import say

@@ -20,8 +20,8 @@ from collections.abc import Iterator, Sequence
 
 import zmq
 
-from paramserver.connections import Connection, Connections, Shut
-from paramserver.zap import Doorkeeper
+from paramserver.admission.connections import Connection, Connections, Shut
+from paramserver.admission.zap import Doorkeeper
 from ps_common import sockets
 from ps_common.sockets import Socket
 

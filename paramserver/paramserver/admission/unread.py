@@ -10,7 +10,7 @@ import dataclasses
 import weakref
 from collections.abc import Sequence
 
-from paramserver.limits import Limits
+from paramserver.admission.limits import Limits
 from ps_common.arrays import HostArray
 
 

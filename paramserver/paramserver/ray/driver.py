@@ -15,9 +15,9 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from paramserver.cluster import ClusterError
-from paramserver.ray_board import Board
-from paramserver.ray_part import Outcome, Part
-from paramserver.ray_roles import MASTER, Role, Worker
+from paramserver.ray.board import Board
+from paramserver.ray.part import Outcome, Part
+from paramserver.ray.roles import MASTER, Role, Worker
 from ps_common.errors import TimedOut
 from ps_common.saying import say
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from paramserver.cleared import ClearedRound
-from paramserver.gathered import GatheredRound
-from paramserver.norms import Norms, sampled
-from paramserver.rounds import Round, Vectors
+from paramserver.averaging.cleared import ClearedRound
+from paramserver.averaging.gathered import GatheredRound
+from paramserver.averaging.norms import Norms, sampled
+from paramserver.averaging.rounds import Round, Vectors
 from paramserver.settings import Settings
 from ps_common import rules
 from ps_common.arrays import HostArray

@@ -5,8 +5,8 @@ Until it is answered, nothing is read of a connection but its handshake. It must
 
 import zmq
 
-from paramserver.authorised import Authorised
-from paramserver.connections import Connections
+from paramserver.admission.authorised import Authorised
+from paramserver.admission.connections import Connections
 from ps_common.sockets import Socket
 
 ENDPOINT = "inproc://zeromq.zap.01"  # as RFC 27 says

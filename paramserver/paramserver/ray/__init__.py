@@ -19,9 +19,9 @@ from typing import Any
 import ray
 
 from paramserver.cluster import ClusterError
-from paramserver.ray_part import Outcome
-from paramserver.ray_roles import MASTER, Master, Role, Server, Worker
-from paramserver.ray_run import Interrupted, Placing, RayRun
+from paramserver.ray.driver import Interrupted, Placing, RayRun
+from paramserver.ray.part import Outcome
+from paramserver.ray.roles import MASTER, Master, Role, Server, Worker
 from paramserver.serve import require_writable, write_json
 from ps_common.errors import MasterUnreachable, UsageError
 from ps_common.files import write_whole

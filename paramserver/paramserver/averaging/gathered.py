@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import xxhash
 
-from paramserver import robust
-from paramserver.averaging import Mean
-from paramserver.rounds import Round, Spread
+from paramserver.averaging import robust
+from paramserver.averaging.mean import Mean
+from paramserver.averaging.rounds import Round, Spread
 from ps_common import rules
 from ps_common.arrays import HostArray
 from ps_common.layout import ChunkSpan

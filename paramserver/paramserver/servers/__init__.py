@@ -1,0 +1,1 @@
+"""Several averaging servers: what each is, and what the master knows of them and does with them."""
