@@ -33,6 +33,7 @@ import click
 import psutil
 from measuring import HERE, machine, summary
 
+from paramserver import datasets
 from paramserver.cluster import LocalCluster
 
 sys.path.insert(0, str(HERE.parent / "tests"))
@@ -347,6 +348,8 @@ def main(quick: bool, only: tuple[str, ...], out: Path) -> None:
     count, began = QUICK if quick else FAULTS, time.monotonic()
 
     kinds = [kind for kind in KINDS if kind.name in only or not only]
+    if any(kind.work == "mnist" for kind in kinds):
+        datasets.load("mnist-5k")  # fetched now, if need be, and not while anybody waits or logs
 
     def some(faults: list[Fault], mode: str) -> list[dict[str, Any]]:
         entries = measure(faults, mode, count)
