@@ -220,7 +220,8 @@ def test_a_cluster_without_room_is_said_so(world, cluster) -> None:
 
 def test_without_ray_it_says_what_to_install(world, monkeypatch, capfd) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    monkeypatch.delitem(sys.modules, "paramserver.ray", raising=False)
+    monkeypatch.delitem(sys.modules, "paramserver.ray", raising=False)  # another test may have imported it
+    monkeypatch.delattr(paramserver, "ray", raising=False)
     assert command.run(cli, "ps-ray", [str(world.job())]) == 2
     assert "pip install 'paramserver[ray]'" in capfd.readouterr().err
 
