@@ -30,8 +30,8 @@ class Rule:
 
     @property
     def least(self) -> int:
-        """Contributions that a round must have, for the rule to withstand the faulty ones."""
-        return 1
+        """Contributions that a round must have, for the rule to withstand the faulty ones: most are right."""
+        return 2 * self.faulty + 1
 
     @property
     def name(self) -> str:
@@ -92,10 +92,6 @@ class Median(Rule):
     def __post_init__(self) -> None:
         self._check_faulty()
 
-    @property
-    def least(self) -> int:
-        return 2 * self.faulty + 1
-
 
 @word
 @dataclasses.dataclass(frozen=True)
@@ -111,10 +107,6 @@ class TrimmedMean(Rule):
 
     def __post_init__(self) -> None:
         self._check_faulty()
-
-    @property
-    def least(self) -> int:
-        return 2 * self.faulty + 1
 
 
 @word
@@ -191,10 +183,6 @@ class ClippedMean(Rule):
                 f"the rule {self.name}: norm must be more than 0, or None for the median of the round's, "
                 f"not {self.norm!r}"
             )
-
-    @property
-    def least(self) -> int:
-        return 2 * self.faulty + 1
 
 
 BY_NAME: dict[str, type[Rule]] = {

@@ -164,8 +164,8 @@ def _of_machine(machine: Machine) -> Iterator[Finding]:
     if machine.gpus:
         yield Finding("GPU", OK, f"{', '.join(machine.gpus)}; {machine.cupy}")
     elif machine.has_driver:
-        todo = "pip install paramserver[cuda12] or [cuda13], and let the container see the GPU"
-        yield Finding("GPU", WARNING, f"NVIDIA's driver is here, but {machine.cupy}: {todo}")
+        advice = "pip install paramserver[cuda12] or [cuda13], and let the container see the GPU"
+        yield Finding("GPU", WARNING, f"NVIDIA's driver is here, but {machine.cupy}: {advice}")
     else:
         yield Finding("GPU", OK, f"none ({machine.cupy}): computing on the CPU")
     yield Finding("clock", OK, "not compared: nothing depends on the time of two machines")
