@@ -1,24 +1,33 @@
 """Several averaging servers: the same bits, whatever their number, place and fate."""
 
+import contextlib
+import os
 import random
 import signal
+import socket
 
 import psutil
 import pytest
 
 from paramserver import checkpoint
+from paramserver.servers.averagers import Averagers
 from processes import jobs
-from processes.world import events, eventually
+from processes.world import events, eventually, is_listening
+from ps_common import address
 
 EVERY_ROUND = ("--checkpoint-every", "1round")
 LISTENING = "averaging at "
 LONG = jobs.PLAIN.replace("epochs=4", "epochs=60")
 
 
-def averagers(master):
-    """The processes of the averaging servers of a master, that are alive."""
-    children = psutil.Process(master.process.pid).children()
-    return [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
+def averagers(parent):
+    """The averaging servers that a process has started, and that are alive."""
+    found = []
+    for child in psutil.Process(parent).children():
+        with contextlib.suppress(psutil.Error):  # it has just ended
+            if child.status() != psutil.STATUS_ZOMBIE and "paramserver.cli.average" in child.cmdline():
+                found.append(child)
+    return found
 
 
 def elsewhere(world, *flags):
@@ -51,13 +60,32 @@ def test_servers_elsewhere_average_to_the_same_bits_one_run_after_the_other(worl
         assert server.wait(30) == 0
 
 
+def test_the_port_of_a_killed_server_is_nobody_elses_until_it_is_back():
+    started = Averagers(1, "127.0.0.1", "127.0.0.1", "text")
+    try:
+        started.start()
+        (where,) = started.addresses
+        host, port = address.split(where)
+        (server,) = averagers(os.getpid())
+        server.kill()
+        server.wait()
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind((host, port))
+        started.restart(0)
+        eventually(lambda: is_listening(where), "it listens there again")
+    finally:
+        started.close()
+
+
 @pytest.mark.parametrize("transport", ["auto", "tcp"])
 def test_sigkill_of_servers_again_and_again_changes_no_bit(world, undisturbed, transport):
     rng = random.Random(7)
     with world.cluster(LONG, flags=("--servers", 2, "--transport", transport)) as cluster:
         cluster.wait_for("epoch 2")
         for _ in range(3):
-            victim = rng.choice(eventually(lambda: averagers(cluster.master), "servers are there"))
+            victim = rng.choice(
+                eventually(lambda: averagers(cluster.master.process.pid), "servers are there")
+            )
             victim.kill()
             cluster.wait_for(f"process {victim.pid} was killed by signal 9")
         record = cluster.wait(60)
@@ -69,7 +97,7 @@ def test_a_server_that_is_stopped_is_replaced(world, undisturbed):
     world.hold()
     with world.cluster(jobs.GATED, flags=("--servers", 2)) as cluster:
         world.held(cluster)
-        averagers(cluster.master)[0].suspend()
+        averagers(cluster.master.process.pid)[0].suspend()
         world.release()
         cluster.wait_for("averaging server . .* is lost: not heard of for 10 s")
         record = cluster.wait(60)
@@ -108,7 +136,7 @@ def test_sigkill_of_the_master_ends_its_servers_and_new_ones_go_on(world, undist
     with world.cluster(jobs.GATED, flags=flags) as cluster:
         world.held(cluster)
         eventually(lambda: checkpoint.checkpoints(world.folder / "kept"), "a checkpoint is written")
-        before = averagers(cluster.master)
+        before = averagers(cluster.master.process.pid)
         cluster.kill_master()
         eventually(lambda: not any(process.is_running() for process in before), "they leave with it")
         cluster.start_master()
